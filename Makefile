@@ -1,0 +1,124 @@
+# Everything that a contributor or CI runs. `make` alone lists the targets.
+#
+# The targets set up what they need: a virtual environment in .venv, made once, with one stamp file for each
+# dependency group of pyproject.toml. GNU make 3.81 is enough (the version that macOS carries).
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+# pip and cargo are not safe to run twice at a time in one environment and one target folder.
+.NOTPARALLEL:
+
+PYTHON ?= python3
+# "given" when the user chose the interpreter: then an existing .venv has to hold that one.
+ifeq ($(origin PYTHON),file)
+PYTHON_IS := default
+else
+PYTHON_IS := given
+endif
+
+MATURIN_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+STAMPS := $(VENV)/.stamps
+IN_VENV := $(VENV)/bin/python
+PIP := $(IN_VENV) -m pip --quiet
+# maturin looks for the environment in this variable.
+MATURIN := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(IN_VENV) -m maturin
+# pyo3's build script asks this interpreter. maturin hands it a configuration of its own instead, so that in one target
+# folder each of the two would undo what the other has built.
+CLIPPY_PYTHON := PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo clippy --target-dir target/clippy-python
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+# An activated conda or a PYTHONPATH of the user's shell would mix foreign packages into the environment.
+unexport CONDA_PREFIX PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help build-develop build-release demo test test-rust test-python test-heavy lint bench docs clean clean-venv \
+	check check-lint
+
+help:  ## List the targets
+	@echo "usage: make TARGET [PYTHON=python3.12] [...]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+build-develop: $(STAMPS)/build | check  ## Build firehot into .venv (MATURIN_ARGS="--release" for an optimised build)
+	$(MATURIN) develop $(MATURIN_ARGS)
+
+build-release: $(STAMPS)/build | check
+	$(MATURIN) develop --release $(MATURIN_ARGS)
+
+demo: build-release $(STAMPS)/demo  ## Edit, reload, crash and rebuild a small application, with a table of times
+	$(VENV)/bin/test-hotreload $(DEMO_ARGS)
+
+test: test-rust test-python  ## Run the Rust tests, then pytest (TEST_ARGS="-k name" is handed to pytest)
+
+test-rust: | check
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  echo "cargo nextest run && cargo test --doc"; \
+	  cargo nextest run && cargo test --doc; \
+	else \
+	  echo "cargo test"; \
+	  cargo test; \
+	fi
+
+test-python: build-develop $(STAMPS)/test $(STAMPS)/demo
+	$(IN_VENV) -m pytest -W error $(TEST_ARGS)
+
+test-heavy: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the slow and heavy cases that `make test` leaves out
+	$(IN_VENV) -m pytest -W error -m heavy $(TEST_ARGS)
+
+lint: check-lint build-develop $(STAMPS)/lint $(STAMPS)/demo  ## Check formatting, clippy, ruff, mypy and the stubs of the native module
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	$(CLIPPY_PYTHON) --all-targets --features python -- -D warnings
+	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m mypy --strict
+	$(IN_VENV) -m mypy.stubtest --mypy-config-file pyproject.toml firehot._core
+
+bench: build-release $(STAMPS)/demo  ## Measure an optimised build and print the table of docs/benchmarks.md
+	@test -f benches/bench.py || { echo "benches/bench.py is not in this checkout" >&2; exit 1; }
+	$(IN_VENV) benches/bench.py $(BENCH_ARGS)
+
+docs: $(STAMPS)/docs  ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(IN_VENV) -m mkdocs build --strict
+
+clean: clean-venv  ## Remove the virtual environment and everything that was built
+	rm -rf target site dist .pytest_cache .mypy_cache .ruff_cache
+	rm -f firehot/_core*.so
+	find firehot tests benches demopackage external-package -name __pycache__ -prune -exec rm -rf {} +
+
+clean-venv:  ## Remove the virtual environment only
+	rm -rf $(VENV)
+
+# Before anything else: the tools, and that .venv is the one that was asked for.
+check:
+	@sh scripts/check-tools.sh "$(PYTHON)" $(PYTHON_IS) $(VENV)
+
+check-lint: | check
+	@sh scripts/check-tools.sh "$(PYTHON)" $(PYTHON_IS) $(VENV) rustfmt clippy
+
+# --- the virtual environment ---------------------------------------------------------------------------------------
+# pip learned dependency groups in 25.1; the one that an interpreter brings along is often older.
+
+$(STAMPS)/venv: | check
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS)
+	@pwd >$@
+
+$(STAMPS)/build $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs: pyproject.toml $(STAMPS)/venv | check
+	@echo "installing the dependency group '$(@F)'"
+	@$(PIP) install --group $(@F)
+	@touch $@
+
+# --no-deps: they depend on firehot, which maturin installs, and on each other.
+$(STAMPS)/demo: pyproject.toml demopackage/pyproject.toml external-package/pyproject.toml $(STAMPS)/venv | check
+	@echo "installing the dependency group 'demo', external-package and demopackage"
+	@$(PIP) install --group demo
+	@$(PIP) install --no-deps --editable external-package --editable demopackage
+	@touch $@

@@ -1,0 +1,67 @@
+"""Start large Python projects in milliseconds, over and over, while their code is being edited.
+
+Importing this package loads nothing but this file; each name is loaded when it is first used.
+
+Example:
+    >>> import firehot
+    >>> firehot.__version__
+    '0.6.0'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firehot.context import isolate_imports as isolate_imports
+    from firehot.environment import Environment as Environment
+    from firehot.environment import PreloadedModule as PreloadedModule
+    from firehot.environment import SkippedModule as SkippedModule
+    from firehot.environment import SourceLine as SourceLine
+    from firehot.errors import CallNotPicklable as CallNotPicklable
+    from firehot.errors import ChildError as ChildError
+    from firehot.errors import ChildExited as ChildExited
+    from firehot.errors import EnvironmentClosedError as EnvironmentClosedError
+    from firehot.errors import FirehotError as FirehotError
+    from firehot.errors import ForkError as ForkError
+    from firehot.errors import PackageNotFoundError as PackageNotFoundError
+    from firehot.errors import ResultNotLoadable as ResultNotLoadable
+    from firehot.errors import ResultNotPicklable as ResultNotPicklable
+    from firehot.errors import TemplateError as TemplateError
+    from firehot.process import IsolatedProcess as IsolatedProcess
+
+__version__ = "0.6.0"
+
+_HOMES = {
+    "isolate_imports": "context",
+    "Environment": "environment",
+    "PreloadedModule": "environment",
+    "SkippedModule": "environment",
+    "SourceLine": "environment",
+    "IsolatedProcess": "process",
+    "CallNotPicklable": "errors",
+    "ChildError": "errors",
+    "ChildExited": "errors",
+    "EnvironmentClosedError": "errors",
+    "FirehotError": "errors",
+    "ForkError": "errors",
+    "PackageNotFoundError": "errors",
+    "ResultNotLoadable": "errors",
+    "ResultNotPicklable": "errors",
+    "TemplateError": "errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

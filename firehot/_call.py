@@ -1,0 +1,164 @@
+"""How a call travels: packed in the host, unpacked in the child.
+
+A `call` body is `u32 length | pickle of the host's state | pickle of (function, arguments, keyword arguments)`.
+What is importable is pickled by name, so that the child runs what is on disk; the rest by value, with cloudpickle,
+which only this side of the module imports.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from struct import Struct
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+_LENGTH = Struct("<I")
+
+
+class _Loading:
+    """Whether this process is a child that is importing what its call names."""
+
+    active = False
+
+
+LOADING = _Loading()
+
+
+# -- in the child --------------------------------------------------------------------------------
+
+
+def split(body: bytes) -> tuple[memoryview, memoryview]:
+    """State and call, without copying."""
+    view = memoryview(body)
+    (length,) = _LENGTH.unpack(view[: _LENGTH.size])
+    end = _LENGTH.size + length
+    return view[_LENGTH.size : end], view[end:]
+
+
+def load(call: memoryview) -> tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]:
+    """Function, arguments and keyword arguments. Imports the modules that they name."""
+    LOADING.active = True
+    try:
+        function, args, kwargs = pickle.loads(call)
+    finally:
+        LOADING.active = False
+    _adopt(function)
+    return function, args, kwargs
+
+
+def resolve(module: str, qualname: str) -> object:
+    """An importable object: how `__main__`'s own travel under `python -m`."""
+    found: object = import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _adopt(function: Any) -> None:
+    """Puts what came by value from the host's `__main__` into this one.
+
+    Pickle looks for it there when the call starts processes of its own (multiprocessing).
+    """
+    while isinstance(function, (partial, MethodType)):
+        function = function.func if isinstance(function, partial) else function.__func__
+    if not isinstance(function, FunctionType) or function.__module__ != "__main__":
+        return
+    main = sys.modules["__main__"].__dict__
+    for name, value in function.__globals__.items():
+        main.setdefault(name, value)
+    if function.__qualname__.isidentifier():
+        main.setdefault(function.__qualname__, function)
+
+
+# -- in the host ---------------------------------------------------------------------------------
+
+
+def pack(state: dict[str, Any], function: Callable[..., object], args: Any, kwargs: Any) -> bytes:
+    """The body of a `call`.
+
+    Raises:
+        Exception: Whatever pickling an argument raises.
+    """
+    head = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    buffer = io.BytesIO()
+    buffer.write(_LENGTH.pack(len(head)))
+    buffer.write(head)
+    _pickler()(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump((function, args, kwargs))
+    return buffer.getvalue()
+
+
+def cloudpickle_folder(body: bytes) -> str | None:
+    """Where cloudpickle lies, if the packed call holds anything by value."""
+    _, call = split(body)
+    # Names of globals stand in a pickle as they are; a false alarm costs an import.
+    if b"cloudpickle" not in bytes(call):
+        return None
+    import cloudpickle
+
+    return os.path.dirname(os.path.abspath(str(cloudpickle.__file__)))
+
+
+def main_name() -> str | None:
+    """The name by which `__main__` can be imported (under `python -m`), or `None`."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    # A folder or zip file runs as a `__main__` that nobody can import; a debugger or profiler puts its own spec there.
+    if spec is None or spec.name == "__main__" or spec.origin != getattr(main, "__file__", None):
+        return None
+    return str(spec.name)
+
+
+def main_file() -> str | None:
+    """The path of the host's script, or `None` in a notebook or under `-c`."""
+    file: object = getattr(sys.modules.get("__main__"), "__file__", None)
+    return os.path.abspath(file) if isinstance(file, str) else None
+
+
+def _pickler() -> type[pickle.Pickler]:
+    """Cloudpickle's pickler; under `python -m` it knows `__main__` by its real name."""
+    from cloudpickle import Pickler
+
+    name = main_name()
+    main = sys.modules["__main__"]
+    if name is None:
+        return Pickler  # type: ignore[no-any-return]
+
+    class NamedMainPickler(Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if (
+                isinstance(value, (FunctionType, type))
+                and value.__module__ == "__main__"
+                and _lookup(main, value.__qualname__) is value
+            ):
+                return resolve, (name, value.__qualname__)
+            return super().reducer_override(value)
+
+    return NamedMainPickler
+
+
+def _lookup(module: ModuleType, qualname: str) -> object:
+    found: Any = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+class ResultUnpickler(pickle.Unpickler):
+    """Rebuilds results in the host, where the module that `python -m` runs is `__main__`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """As `pickle`, but never imports the running script a second time."""
+        if module == main_name():
+            module = "__main__"
+        return super().find_class(module, name)
+
+
+def load_result(body: bytes) -> object:
+    """The object in a reply's body."""
+    return ResultUnpickler(io.BytesIO(body)).load()

@@ -1,0 +1,390 @@
+"""The child: takes over its stdio and the host's state, runs one call, tells how it ended, and ends as Python would.
+
+Runs right after a fork of the template. Standard library only; cloudpickle when the call holds a function by value.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import gc
+import importlib
+import io
+import os
+import pickle
+import signal
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from posix import _exit, close, dup2, getpid, getppid
+from typing import Any, NoReturn
+
+from firehot import _call, _wire
+
+_HIGH = 200
+"""Own descriptors lie above this, out of the way of programs that count on the next free number."""
+_PR_SET_PDEATHSIG = 1
+
+
+class Inherited:
+    """What the template's imports and its start left, which every child has to know."""
+
+    def __init__(self, mask: set[int]) -> None:
+        """Before the preload; `mask` is the signal mask that the host gave."""
+        self.mask = mask
+        self.sigchld: Any = signal.SIG_DFL
+        self.environ_at_start: dict[str, str] = {}
+        self.environ_changes: dict[str, str | None] = {}
+        self.path_before: list[str] = []
+        self.path_after: list[str] = []
+
+    def note_changes(self, environ: dict[str, str], path: list[str]) -> None:
+        """After the preload: what imports changed counts in children as it would after a cold start."""
+        self.environ_at_start = environ
+        now = dict(os.environ)
+        self.environ_changes = {name: now.get(name) for name in {*environ, *now} if environ.get(name) != now.get(name)}
+        in_front = next((i for i, entry in enumerate(sys.path) if entry in path), 0)
+        new = [entry for entry in sys.path if entry not in path]
+        self.path_before = [entry for entry in sys.path[:in_front] if entry in new]
+        self.path_after = [entry for entry in new if entry not in self.path_before]
+
+
+def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
+    """The whole life of a child; `fds` are its private socket, stdin, stdout and stderr."""
+    sock, *stdio = fds
+    for target, fd in enumerate(stdio):
+        dup2(fd, target)
+        close(fd)
+    die_with_parent(template)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, inherited.sigchld)
+    sock = move_up(sock)
+    try:
+        _, body = _wire.receive(sock)
+    except (EOFError, OSError):
+        _exit(1)  # The host is gone.
+    context, call = _call.split(body)
+    state: dict[str, Any] = pickle.loads(context)
+    try:
+        code = _run_call(sock, state, call, inherited)
+    except KeyboardInterrupt:
+        code = -signal.SIGINT
+    _end(code)
+
+
+# -- before the call -----------------------------------------------------------------------------
+
+
+def _enter(state: dict[str, Any], inherited: Inherited) -> None:
+    """Makes this process what the host is at the moment of exec.
+
+    Raises:
+        OSError: The working directory is gone.
+    """
+    _set_environ(state["environ"], inherited)
+    os.umask(state["umask"])
+    for number in state["ignored_signals"]:
+        signal.signal(number, signal.SIG_IGN)
+    sys.argv[:] = state["argv"]
+    sys.orig_argv[:] = state["orig_argv"]
+    path: list[str] = state["path"]
+    sys.path[:] = [
+        *(entry for entry in inherited.path_before if entry not in path),
+        *path,
+        *(entry for entry in inherited.path_after if entry not in path),
+    ]
+    fresh_main(state)
+    for fd, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
+        # A program started with -u writes through; the others buffer lines on a terminal only. stderr always does.
+        if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
+            stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
+    os.chdir(state["cwd"])
+    importlib.invalidate_caches()
+    if (linecache := sys.modules.get("linecache")) is not None:
+        linecache.checkcache()
+    _reseed()
+    signal.pthread_sigmask(signal.SIG_SETMASK, inherited.mask)
+
+
+def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
+    wanted = dict(wanted)
+    for name, value in inherited.environ_changes.items():
+        if wanted.get(name) != inherited.environ_at_start.get(name):
+            continue  # The host has changed it since: that counts.
+        if value is None:
+            wanted.pop(name, None)
+        else:
+            wanted[name] = value
+    zone = os.environ.get("TZ")
+    environ = os.environ
+    for name in [name for name in environ if name not in wanted]:
+        del environ[name]
+    for name, value in wanted.items():
+        if environ.get(name) != value:
+            environ[name] = value
+    if environ.get("TZ") != zone:
+        import time
+
+        time.tzset()
+
+
+def fresh_main(state: dict[str, Any]) -> None:
+    """A new `__main__` that knows the host's script, so that multiprocessing works inside."""
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    if state["main_file"] is not None:
+        main.__file__ = state["main_file"]
+    if state["main_name"] is not None:
+        from importlib.machinery import ModuleSpec
+
+        main.__spec__ = ModuleSpec(state["main_name"], None, origin=state["main_file"])
+        main.__package__ = main.__spec__.parent
+    sys.modules["__main__"] = main
+
+
+def _reseed() -> None:
+    """Gives each child random numbers of its own; `random`, `uuid`, `secrets`, `ssl`, `tempfile` do it themselves."""
+    seeds: tuple[tuple[str, str], ...] = (
+        ("numpy.random", "seed"),
+        ("torch", "seed"),
+        ("cv2", "setRNGSeed"),
+    )
+    for name, seed in seeds:
+        function = getattr(sys.modules.get(name), seed, None)
+        if function is None:
+            continue
+        try:
+            if name == "cv2":
+                function(int.from_bytes(os.urandom(4), "little") >> 1)
+            else:
+                function()
+        except Exception as error:
+            print(f"firehot: {name} could not be given a seed of its own: {error}", file=sys.stderr)
+
+
+# -- the call ------------------------------------------------------------------------------------
+
+
+def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inherited) -> int:
+    """Runs the call and sends its outcome; returns the exit code. `sys.exit` sends nothing: the exit code says it."""
+    try:
+        _enter(state, inherited)
+        function, args, kwargs = _call.load(call)
+        result = function(*args, **kwargs)
+        del function, args, kwargs
+        header, body = _pickle_result(result)
+        del result
+        code = 0
+    except SystemExit as error:
+        return _exit_code(error)
+    except BaseException as error:
+        header, body = _pickle_exception(error)
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    # What was written before the return is in the pipe before the outcome is in the socket.
+    flush_streams()
+    try:
+        _wire.send(sock, header, body)
+    except (OSError, _wire.BadFrame) as error:
+        print(f"firehot: the result could not be sent: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _pickle_result(result: object) -> tuple[dict[str, Any], bytes]:
+    name = type_name(result)
+    try:
+        return {"type": "returned", "type_name": name}, _dumps(result)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        return {"type": "unpicklable", "type_name": name, "error": text}, b""
+
+
+def _pickle_exception(error: BaseException) -> tuple[dict[str, Any], bytes]:
+    import traceback
+
+    if error.__traceback__ is not None:
+        # The first entry is this file's.
+        error = error.with_traceback(error.__traceback__.tb_next)
+    lines = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be made)"
+    try:
+        body = _dumps(error.with_traceback(None))
+    except Exception:
+        body = b""
+    header = {
+        "type": "raised",
+        "type_name": type_name(error),
+        "text": text,
+        "traceback": lines,
+    }
+    return header, body
+
+
+def _dumps(value: object) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        # Lambdas and local classes can go back the way they came.
+        cloudpickle = sys.modules.get("cloudpickle")
+        if cloudpickle is None:
+            raise
+        body: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        return body
+
+
+def type_name(value: object) -> str:
+    """`package.module.Class` of a value's type."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _exit_code(error: SystemExit) -> int:
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+# -- the end -------------------------------------------------------------------------------------
+
+
+def _end(code: int) -> NoReturn:
+    """Ends as the interpreter does, but leaves memory and the template's objects as they are.
+
+    Threads are waited for, exit functions run and files flushed. Destructors do not run: most of what they would
+    destroy belongs to the template.
+    """
+    try:
+        shutdown: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]
+        shutdown()
+    except BaseException as error:
+        _print_exception(error)
+    try:
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        _print_exception(error)
+    _flush_files()
+    flush_streams()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(getpid(), -code)
+    _exit(code)
+
+
+def _print_exception(error: BaseException) -> None:
+    sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _flush_files() -> None:
+    """Flushes files that the call left open. The template's objects are frozen, so that they are not among these."""
+    for item in gc.get_objects():
+        # `type`, not isinstance: asking a lazy object for its class may wake it.
+        if issubclass(type(item), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            try:
+                if not item.closed:
+                    item.flush()
+            except Exception:
+                continue
+
+
+def flush_streams() -> None:
+    """Writes out what Python has buffered for stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except Exception:
+            continue
+
+
+# -- shared with the template --------------------------------------------------------------------
+
+
+def move_up(fd: int) -> int:
+    """Moves a descriptor out of the way; it is closed on exec."""
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:
+        # A limit below that.
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    close(fd)
+    return moved
+
+
+def open_null(fd: int) -> None:
+    """Makes `fd` /dev/null, to be read."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != fd:
+        dup2(null, fd)
+        close(null)
+    os.set_inheritable(fd, True)
+
+
+def close_quietly(fd: int) -> None:
+    """Closes what may not be there: a kqueue is not inherited by a fork."""
+    try:
+        close(fd)
+    except OSError:
+        return
+
+
+def die_with_parent(parent: int, *, clear: bool = False) -> None:
+    """Has the kernel kill this process when its parent dies (Linux; elsewhere the host does it by pid)."""
+    if sys.platform == "linux":
+        _prctl()(_PR_SET_PDEATHSIG, 0 if clear else signal.SIGKILL, 0, 0, 0)
+    # The parent may have died before the kernel was asked.
+    if getppid() != parent:
+        _exit(1)
+
+
+def _prctl() -> Callable[..., int]:
+    global _PRCTL
+    if _PRCTL is None:
+        import ctypes
+
+        _PRCTL = ctypes.CDLL(None).prctl
+    return _PRCTL
+
+
+_PRCTL: Callable[..., int] | None = None
+
+
+def disown_finalizers() -> list[Any]:
+    """Takes the template's `weakref.finalize` objects out of the exit of children; returns them for the template's own.
+
+    They delete temporary folders made by imports, which the next child needs.
+    """
+    owned = []
+    registry: dict[Any, Any] = weakref.finalize._registry  # type: ignore[attr-defined]
+    for finalizer, info in list(registry.items()):
+        if info.atexit:
+            info.atexit = False
+            owned.append(finalizer)
+    return owned
+
+
+def load_cloudpickle(folder: str) -> None:
+    """Makes cloudpickle importable, from the host's copy unless the path leads to one."""
+    if "cloudpickle" in sys.modules:
+        return
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    location = os.path.join(folder, "__init__.py")
+    spec = spec_from_file_location("cloudpickle", location, submodule_search_locations=[folder])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no cloudpickle in {folder}")
+    module = module_from_spec(spec)
+    sys.modules["cloudpickle"] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules["cloudpickle"]
+        raise

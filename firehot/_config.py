@@ -1,0 +1,73 @@
+"""`[tool.firehot]` of the nearest pyproject.toml above a package."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from firehot.errors import FirehotError
+
+_LISTS = ("preload", "ignored_modules", "first_party")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the project has set; arguments are added to it.
+
+    Attributes:
+        preload: Modules to preload that no import names.
+        ignored_modules: Modules not to preload.
+        first_party: More modules that are the project's own.
+        import_timeout: Seconds that the import of one module may take.
+    """
+
+    preload: tuple[str, ...] = ()
+    ignored_modules: tuple[str, ...] = ()
+    first_party: tuple[str, ...] = ()
+    import_timeout: float = 60.0
+
+
+def read(location: Path) -> Settings:
+    """The settings that count for a package; defaults when there are none.
+
+    Raises:
+        FirehotError: The file is no TOML, or holds something that firehot does not know.
+    """
+    for folder in location.parents:
+        file = folder / "pyproject.toml"
+        try:
+            text = file.read_bytes().decode("utf-8")
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise FirehotError(f"{file} can't be read: {error}") from error
+        try:
+            table = tomllib.loads(text).get("tool", {}).get("firehot", {})
+        except tomllib.TOMLDecodeError as error:
+            raise FirehotError(f"{file} is no valid TOML: {error}") from error
+        return _settings(file, table)
+    return Settings()
+
+
+def _settings(file: Path, table: Any) -> Settings:
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in _LISTS:
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise FirehotError(f"{file}: tool.firehot.{name} is a list of names, not {value!r}")
+            values[name] = tuple(value)
+        elif name == "import_timeout":
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+                raise FirehotError(f"{file}: tool.firehot.{name} is a number of seconds, not {value!r}")
+            values[name] = float(value)
+        else:
+            known = ", ".join((*_LISTS, "import_timeout"))
+            raise FirehotError(f"{file}: tool.firehot.{name} is unknown; known are {known}")
+    return Settings(**values)

@@ -1,0 +1,155 @@
+"""The engine of firehot, compiled from Rust: scans, starts templates, forks children, collects outcomes.
+
+Use `firehot.isolate_imports` and `firehot.Environment`; this module is what they stand on and may change with them.
+All waits give up the GIL and look after signals at least every 100 ms.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, final
+
+__all__: list[str]
+__version__: str
+"""Version of the compiled part; equal to `firehot.__version__`."""
+
+@final
+class Engine:
+    """One package's scanner and template, and the thread that owns them.
+
+    Args:
+        scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `first_party`,
+            `ignored`, `preload` (names), `sys_path`, `site_folders` (absolute folders), `builtin_modules`,
+            `stdlib_modules` (names).
+        import_timeout: Seconds that the import of one module may take.
+        launch: How to start a template: executable, arguments, environment, working directory, body of `setup`.
+
+    Raises:
+        TemplateError: The template can't be started.
+        FirehotError: No location can be read.
+        OSError: No descriptors, threads or processes are left.
+    """
+
+    def __new__(
+        cls,
+        scan: dict[str, Any],
+        import_timeout: float,
+        launch: tuple[str, list[str], list[tuple[str, str]], str, bytes],
+    ) -> Engine: ...
+    def update(self, launch: tuple[str, list[str], list[tuple[str, str]], str, bytes]) -> bool:
+        """Scans again and builds a new template when the import set has changed.
+
+        Returns:
+            True when the template was replaced.
+
+        Raises:
+            TemplateError: It can't be started; the old one stays.
+        """
+
+    def exec(
+        self,
+        name: str,
+        call: bytes,
+        mode: str,
+        timeout: float | None,
+        cloudpickle: str | None,
+        launch: Callable[[], tuple[str, list[str], list[tuple[str, str]], str, bytes]],
+    ) -> Ticket:
+        """Forks a child and gives it its call; waits for the fork, not for the call.
+
+        Args:
+            name: For messages and prefixes.
+            call: Body of the `call` message, from `firehot._call.pack`.
+            mode: `"prefix"`, `"inherit"` or `"capture"`.
+            timeout: Seconds that the child may run.
+            cloudpickle: Folder of cloudpickle when the call needs it.
+            launch: Called when a template has to be started first.
+
+        Raises:
+            ForkError: The system refused another process.
+            EnvironmentClosedError: The engine was closed.
+            OSError: No descriptors are left.
+        """
+
+    def stop(self, ticket: Ticket, grace: float) -> None:
+        """Sends SIGTERM, and SIGKILL after `grace` seconds; does not wait."""
+
+    def report(
+        self,
+    ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]]]:
+        """What is preloaded (name, microseconds), and what is not (name, reason, [(file, line, text)])."""
+
+    def next_task(self) -> tuple[int, str, int | None, bytes] | None:
+        """Waits for the next task of the output thread; `None` when the engine has ended.
+
+        Returns:
+            Id and name of a child, 1 or 2 for where to write the lines that follow, or `None` when those who asked
+            about the child are to be told. Asking for the next task says that the last one is done.
+        """
+
+    def close(self, grace: float) -> None:
+        """Starts to stop everything: SIGTERM, SIGKILL after `grace` seconds; does not wait."""
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Waits until everything has ended, at most `timeout` seconds; True when it has."""
+
+@final
+class Ticket:
+    """One child: what its waiters wait on."""
+
+    @property
+    def id(self) -> int:
+        """Unique within its engine."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+
+    def reply(
+        self,
+    ) -> tuple[Literal["returned", "raised", "unpicklable"], str, str, str, bytes] | None:
+        """How the call ended: kind, type name, text, traceback, pickle. `None` while there is no reply."""
+
+    def end(
+        self,
+    ) -> (
+        tuple[
+            int | None,
+            Literal["itself", "fork-failed", "template-died", "timed-out", "closed"],
+            str,
+            str,
+        ]
+        | None
+    ):
+        """How the process ended: exit status as in `subprocess`, cause, detail of the cause, last lines of stderr."""
+
+    def captured(self) -> bytes:
+        """Captured output so far."""
+
+    def wait(self, until: str, timeout: float | None = None) -> bool:
+        """Waits for a `"reply"` or the `"end"` (which comes in place of a reply as well).
+
+        Returns:
+            False when `timeout` seconds are over.
+        """
+
+    def watch(self) -> bool:
+        """Asks to be told through `Engine.next_task`; False when there is a reply or an end already."""
+
+def imports_of(
+    source: bytes,
+) -> list[tuple[int, int, str | None, list[tuple[str, str | None]], bool]]:
+    """Every import statement of one source text, whatever its state.
+
+    Returns:
+        Line, level, module, (name, alias) pairs, and whether it is `from ... import`.
+
+    Example:
+        >>> from firehot import _core
+        >>> _core.imports_of(b"import a.b as c")
+        [(1, 0, None, [('a.b', 'c')], False)]
+    """
+
+def configure_logging(level: str | None) -> None:
+    """Sets the log level by name: trace, debug, info, warn (the default), error. A wrong name is warned about."""
+
+def signal_name(signal: int) -> str:
+    """`"SIGKILL"` for 9."""

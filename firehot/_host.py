@@ -1,0 +1,164 @@
+"""What a template and its children need to know of the host's interpreter, read at the moment that it counts."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from firehot import _call
+from firehot.errors import TemplateError
+
+Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, bytes]
+"""Executable, arguments, environment, working directory, body of `setup`."""
+
+_BOOTSTRAP = (
+    # The folder of this firehot comes as an argument: no entry of sys.path can put another one, or a module that hides
+    # one of the standard library, in its place.
+    "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
+    "from importlib.util import module_from_spec as m, spec_from_file_location as s; "
+    "f = sys.argv[1]; "
+    "i = s('firehot', f + '/__init__.py', submodule_search_locations=[f]); "
+    "sys.modules['firehot'] = p = m(i); i.loader.exec_module(p); "
+    "from firehot._template import main; main()"
+)
+_FLAGS = {
+    "debug": "d",
+    "dont_write_bytecode": "B",
+    "no_site": "S",
+    "verbose": "v",
+    "bytes_warning": "b",
+    "quiet": "q",
+    "optimize": "O",
+    "unbuffered": "u",
+}
+_READ_LATER = {"PYTHONBREAKPOINT", "PYTHONASYNCIODEBUG", "PYTHONSTARTUP", "PYTHONINSPECT"}
+_START_ONLY = re.compile(r"PYTHON[A-Z0-9_]*|LD_[A-Z_]+|DYLD_[A-Z_]+|GLIBC_TUNABLES|MALLOC_[A-Z_]+")
+
+
+def launch() -> Launch:
+    """How to start a template that is what this interpreter is.
+
+    Raises:
+        TemplateError: There is no interpreter to start, or no working directory.
+    """
+    if not sys.executable:
+        raise TemplateError(
+            "sys.executable is empty: this program embeds Python; set sys.executable to a Python of the same version"
+        )
+    folder = str(Path(__file__).parent)
+    arguments = [*interpreter_options(), "-c", _BOOTSTRAP, folder, "firehot._template"]
+    setup = {"path": search_path(), "argv": list(sys.argv), **_main()}
+    body = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
+    return sys.executable, arguments, list(os.environ.items()), _cwd(), body
+
+
+def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] | None) -> dict[str, Any]:
+    """What a child takes over from the host at the moment of exec.
+
+    Raises:
+        ValueError: `env` sets a variable that only counts when an interpreter starts.
+        TemplateError: The working directory was deleted.
+    """
+    return {
+        "environ": _environment(env),
+        "cwd": os.path.abspath(os.fspath(cwd)) if cwd is not None else _cwd(),
+        "umask": _umask(),
+        "argv": list(sys.argv),
+        "orig_argv": list(sys.orig_argv),
+        "path": search_path(),
+        "ignored_signals": _ignored_signals(),
+        **_main(),
+    }
+
+
+def interpreter_options() -> list[str]:
+    """The options that make another interpreter behave as this one: see `python --help-all`."""
+    options = [
+        "-" + letter * int(getattr(sys.flags, flag))
+        for flag, letter in _FLAGS.items()
+        if int(getattr(sys.flags, flag, 0)) > 0
+    ]
+    if sys.flags.isolated:
+        options.append("-I")
+    else:
+        if sys.flags.ignore_environment:
+            options.append("-E")
+        if sys.flags.no_user_site:
+            options.append("-s")
+        if getattr(sys.flags, "safe_path", False):
+            options.append("-P")
+    for name, value in sys._xoptions.items():
+        options += ["-X", name if value is True else f"{name}={value}"]
+    # `-X dev` and `-b` add these by themselves.
+    implied = {"default"} if sys.flags.dev_mode else set()
+    implied |= {"default::BytesWarning", "error::BytesWarning"} if sys.flags.bytes_warning else set()
+    from_environment = os.environ.get("PYTHONWARNINGS", "").split(",")
+    options += [f"-W{option}" for option in sys.warnoptions if option not in implied and option not in from_environment]
+    return options
+
+
+def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
+    environ = dict(os.environ)
+    for name, value in (changes or {}).items():
+        if _START_ONLY.fullmatch(name) and name not in _READ_LATER and value != environ.get(name):
+            raise ValueError(
+                f"env can't set {name}: it only counts when an interpreter starts. "
+                "Set it for the whole program, or start a new interpreter with subprocess."
+            )
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = value
+    return environ
+
+
+def _main() -> dict[str, str | None]:
+    return {"main_file": _call.main_file(), "main_name": _call.main_name()}
+
+
+def search_path() -> list[str]:
+    """The entries of `sys.path` that count."""
+    entries: list[object] = list(sys.path)  # Programs put Path objects there; the import system passes them over.
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise TemplateError(
+            f"the working directory was deleted ({error}); change to one that exists with os.chdir"
+        ) from error
+
+
+def _umask() -> int:
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except (OSError, ValueError):
+        pass
+    # The only portable way is to set it. For that moment files of other threads are made private, not public.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_IGNORED_BY_PYTHON = {getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)}
+
+
+def _ignored_signals() -> list[int]:
+    """Signals that a process started by the host would ignore."""
+    return [
+        int(number)
+        for number in _SIGNALS
+        if number not in _IGNORED_BY_PYTHON and signal.getsignal(number) is signal.SIG_IGN
+    ]

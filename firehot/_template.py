@@ -1,0 +1,376 @@
+"""The template: imports what it is told to, then forks on request. Runs no first-party code.
+
+Started by the host as `python -c BOOTSTRAP`, with the protocol's socket as descriptor 0. One thread; every wait is
+in `Template.serve`. Standard library only.
+
+Invariants:
+    - Everything that a package may replace while it is imported (fork, poll, signals) is bound before the preload.
+    - Terminal signals are blocked, not ignored: import-time code finds Python's own handlers, and a child that
+      restores the mask gets them.
+    - Only this process reaps children, so a pid in `_children` is that child's until it is taken out.
+    - Whoever kills the host kills the template: by PR_SET_PDEATHSIG while it imports, by a watched pidfd or kqueue
+      afterwards. The socket alone does not tell, since a forked worker of the host may hold it open.
+"""
+
+from __future__ import annotations
+
+import _socket
+import gc
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import warnings
+from contextlib import suppress
+from posix import _exit, close, fork, getpid, getppid, kill, waitpid
+from typing import Any, NoReturn
+
+from firehot import __version__, _child, _wire
+
+_TERMINAL_SIGNALS = {
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTSTP,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+}
+# Background threads of allocators and a telemetry thread do not survive a fork; with these, read when the libraries
+# are loaded, they are not started (measured: docs/safety.md). Set only where the user has not.
+_QUIET_LIBRARIES = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:500,muzzy_decay_ms:1000,background_thread:false",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+_THROWAWAY_LIMIT_MS = 10_000
+_DESCRIPTORS_PER_FORK = 4
+_INT_SIZE = 4
+
+
+def main() -> NoReturn:
+    """Serves the host until it is told to retire or the host is gone."""
+    sock = _child.move_up(0)
+    _child.open_null(0)
+    mask: set[int] = set(signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS))
+    _wire.send(
+        sock,
+        {
+            "type": "hello",
+            "protocol": _wire.PROTOCOL,
+            "pid": getpid(),
+            "python": sys.version.split()[0],
+            "firehot": __version__,
+        },
+    )
+    try:
+        header, body = _wire.receive(sock)
+    except EOFError:
+        _exit(0)
+    if header["protocol"] != _wire.PROTOCOL:
+        _exit(1)  # The host has read our hello and says so.
+    template = Template(sock, header["host"], mask, pickle.loads(body))
+    template.serve()
+
+
+class Template:
+    """The state of the template's one thread."""
+
+    def __init__(self, sock: int, host: int, mask: set[int], setup: dict[str, Any]) -> None:
+        self._sock = sock
+        self._stream = _socket.socket(fileno=sock)
+        self._incoming = bytearray()
+        self._descriptors: list[list[int]] = []
+        self._host = host
+        self._pid = getpid()
+        self._children: dict[int, int] = {}
+        self._pids: dict[int, int] = {}
+        self._retiring = False
+        self._wake_read = self._wake_write = -1
+        self._finalizers: list[Any] = []
+        _child.die_with_parent(host)
+        self._host_watch = _watch_process(host)
+        _enter_host_state(setup)
+        self._inherited = _child.Inherited(mask)
+
+    def serve(self) -> NoReturn:
+        """Answers messages and reaps children, each as soon as it happens."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        if self._host_watch >= 0:
+            poll.register(self._host_watch, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._sock:
+                    self._read()
+                elif fd == self._wake_read:
+                    os.read(fd, 4096)
+                else:
+                    self._leave()
+            while (message := self._next()) is not None:
+                self._obey(message, poll)
+            self._reap()
+            if self._retiring and not self._children:
+                self._leave()
+
+    def _obey(self, message: dict[str, Any], poll: select.poll) -> None:
+        kind = message["type"]
+        if kind == "preload":
+            self._preload(message["imports"])
+            self._settle()
+            poll.register(self._wake_read, select.POLLIN)
+            self._send(type="ready", modules=len(sys.modules))
+        elif kind == "fork":
+            self._fork(message)
+        elif kind == "signal":
+            if (pid := self._pids.get(message["id"])) is not None:
+                kill(pid, message["signal"])
+        elif kind == "retire":
+            self._retiring = True
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Takes what is on the socket.
+
+        Descriptors come with the first bytes of the frame that they belong to, and the kernel never joins two
+        such frames in one read: so each list belongs to one `fork`, in order.
+        """
+        data, ancillary, flags, _ = self._stream.recvmsg(1 << 16, _socket.CMSG_SPACE(_DESCRIPTORS_PER_FORK * _INT_SIZE))
+        if not data:
+            self._leave()
+        fds: list[int] = []
+        for level, kind, content in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                whole = len(content) - len(content) % _INT_SIZE
+                fds.extend(
+                    int.from_bytes(content[at : at + _INT_SIZE], sys.byteorder) for at in range(0, whole, _INT_SIZE)
+                )
+        if fds or flags & _socket.MSG_CTRUNC:
+            self._descriptors.append(fds)
+        self._incoming += data
+
+    def _next(self) -> dict[str, Any] | None:
+        at = 0
+
+        def read_exactly(count: int) -> bytes:
+            nonlocal at
+            if len(self._incoming) < at + count:
+                raise EOFError
+            piece = bytes(self._incoming[at : at + count])
+            at += count
+            return piece
+
+        try:
+            header, _ = _wire.decode(read_exactly)
+        except EOFError:
+            return None
+        del self._incoming[:at]
+        return header
+
+    def _send(self, **header: Any) -> None:
+        try:
+            _wire.send(self._sock, header)
+        except OSError:
+            self._leave()
+
+    # -- preload ---------------------------------------------------------------------------------
+
+    def _preload(self, imports: list[dict[str, Any]]) -> None:
+        before = dict(os.environ)
+        path_before = list(sys.path)
+        for name, value in _QUIET_LIBRARIES.items():
+            os.environ.setdefault(name, value)
+        set_here = {name: os.environ[name] for name in _QUIET_LIBRARIES if name not in before}
+        for index, item in enumerate(imports):
+            self._send(type="importing", index=index)
+            self._import(index, item["module"], item["names"])
+        for name, value in set_here.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
+        self._inherited.note_changes(before, path_before)
+
+    def _import(self, index: int, module: str, names: list[str]) -> None:
+        count = len(sys.modules)
+        loaded: list[tuple[str, int]] = []
+        failed: str | None = None
+        for name in (None, *names):
+            start = time.perf_counter_ns()
+            try:
+                __import__(module, fromlist=[name] if name else [])
+            except BaseException as error:
+                failed = failed or _describe(error)
+                if name is None:
+                    break
+            else:
+                full = f"{module}.{name}" if name else module
+                if full in sys.modules:
+                    loaded.append((full, (time.perf_counter_ns() - start) // 1000))
+        self._send(type="imported", index=index, loaded=loaded)
+        if failed is not None:
+            residue = _left_behind(count)
+            self._send(type="failed", index=index, error=failed, residue=residue)
+
+    def _settle(self) -> None:
+        """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""
+        self._finalizers = _child.disown_finalizers()
+        self._inherited.sigchld = signal.getsignal(signal.SIGCHLD)
+        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read = _child.move_up(self._wake_read)
+        self._wake_write = _child.move_up(self._wake_write)
+        os.set_blocking(self._wake_write, False)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # From here on the host is watched in `serve`, so that it can go in good order.
+        if self._host_watch >= 0:
+            _child.die_with_parent(self._host, clear=True)
+        gc.collect()
+        gc.freeze()
+        _child.flush_streams()
+        self._fork_once_for_nothing()
+
+    def _fork_once_for_nothing(self) -> None:
+        """Lets libraries join their threads in their own fork handlers (OpenBLAS does), before the first real fork."""
+        alive, ends = os.pipe()
+        pid = _fork_quietly()
+        if pid == 0:
+            _exit(0)
+        close(ends)
+        poll = select.poll()
+        poll.register(alive, select.POLLIN)
+        if not poll.poll(_THROWAWAY_LIMIT_MS):
+            text = "a child of the template did not come back from fork; something preloaded hangs after a fork"
+            self._send(type="log", level="warn", message=text)
+            kill(pid, signal.SIGKILL)
+        waitpid(pid, 0)
+        close(alive)
+
+    # -- children --------------------------------------------------------------------------------
+
+    def _fork(self, message: dict[str, Any]) -> None:
+        ident = message["id"]
+        fds = self._descriptors.pop(0) if self._descriptors else []
+        try:
+            if len(fds) != _DESCRIPTORS_PER_FORK:
+                raise OSError("no descriptors left in the template (ulimit -n)")
+            if (folder := message["cloudpickle"]) is not None:
+                _child.load_cloudpickle(folder)
+            pid = _fork_quietly()
+        except Exception as error:
+            self._send(type="fork_failed", id=ident, error=str(error))
+            pid = -1
+        if pid == 0:
+            self._become_child(fds)
+        for fd in fds:
+            close(fd)
+        if pid > 0:
+            self._children[pid] = ident
+            self._pids[ident] = pid
+            self._send(type="forked", id=ident, pid=pid)
+
+    def _become_child(self, fds: list[int]) -> NoReturn:
+        try:
+            self._stream.close()
+            for fd in (self._wake_read, self._wake_write, self._host_watch):
+                _child.close_quietly(fd)
+            _child.run(fds, self._pid, self._inherited)
+        finally:
+            _exit(70)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            ident = self._children.pop(pid, None)
+            if ident is not None:
+                del self._pids[ident]
+                self._send(type="exited", id=ident, status=os.waitstatus_to_exitcode(status))
+
+    def _leave(self) -> NoReturn:
+        """Ends, children first. They are killed: whoever wanted to be kind to them was the host."""
+        for pid in self._children:
+            kill(pid, signal.SIGKILL)
+        for pid in self._children:
+            with suppress(ChildProcessError):
+                waitpid(pid, 0)
+        for finalizer in self._finalizers:
+            try:
+                finalizer()
+            except BaseException:
+                continue
+        _exit(0)
+
+
+def _enter_host_state(setup: dict[str, Any]) -> None:
+    """Makes this interpreter what the host's is; import-time code looks at all of it."""
+    sys.path[:] = setup["path"]
+    sys.argv[:] = setup["argv"]
+    _child.fresh_main(setup)
+
+
+def _fork_quietly() -> int:
+    """`fork`, without the DeprecationWarning about threads (3.12): `-W error` raises it when the child runs already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return fork()
+
+
+def _describe(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    name = type(error).__qualname__
+    return f"{name}: {text}" if text else name
+
+
+def _left_behind(count: int) -> bool:
+    """Whether a failed import left modules whose parent is gone; `count` is the size of `sys.modules` before it.
+
+    `sys.modules` keeps the order of insertion, so what is new stands at its end.
+    """
+    for name in list(sys.modules)[count:]:
+        parent = name.rpartition(".")[0]
+        if parent and parent not in sys.modules:
+            return True
+    return False
+
+
+def _watch_process(pid: int) -> int:
+    """A descriptor that becomes readable when `pid` dies, or -1 where the system has none."""
+    if getppid() != pid:
+        _exit(0)
+    fd = -1
+    if hasattr(os, "pidfd_open"):
+        try:
+            fd = _child.move_up(os.pidfd_open(pid))
+        except OSError:
+            fd = -1
+    elif hasattr(select, "kqueue"):
+        fd = _watch_by_kqueue(pid)
+    if getppid() != pid:
+        _exit(0)
+    return fd
+
+
+def _watch_by_kqueue(pid: int) -> int:
+    select_module: Any = select
+    queue = select_module.kqueue()
+    event = select_module.kevent(
+        pid,
+        filter=select_module.KQ_FILTER_PROC,
+        flags=select_module.KQ_EV_ADD,
+        fflags=select_module.KQ_NOTE_EXIT,
+    )
+    try:
+        queue.control([event], 0)
+    except OSError:
+        _exit(0)
+    _KEPT.append(queue)  # It closes its descriptor when it is collected.
+    fd: int = queue.fileno()
+    return fd
+
+
+_KEPT: list[Any] = []

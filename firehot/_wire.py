@@ -1,0 +1,70 @@
+"""Frames on a socket, as the template and the child read and write them: the Python half of `src/protocol`.
+
+`u32 header length | u32 body length | JSON header | raw body`, little-endian. The primitives are taken from `posix`
+at import, before any package had a chance to replace them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from posix import read as _read
+from posix import write as _write
+from struct import Struct
+from typing import Any
+
+PROTOCOL = 1
+"""Must be `PROTOCOL` in `src/protocol/mod.rs`."""
+
+_PREFIX = Struct("<II")
+_MAX_HEADER = 16 << 20
+_MAX_BODY = (1 << 32) - 1
+_CHUNK = 1 << 20
+
+
+class BadFrame(Exception):
+    """A stream that holds no frames; it can't be read further."""
+
+
+def encode(header: dict[str, Any], body_length: int = 0) -> bytes:
+    """Prefix and header of a frame; its body follows on the wire."""
+    text = json.dumps(header, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    if body_length > _MAX_BODY:
+        raise BadFrame(f"body of {body_length} bytes, at most {_MAX_BODY} allowed")
+    return _PREFIX.pack(len(text), body_length) + text
+
+
+def decode(read_exactly: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]:
+    """The next frame of a stream that gives as many bytes as it is asked for."""
+    header_length, body_length = _PREFIX.unpack(read_exactly(_PREFIX.size))
+    if header_length > _MAX_HEADER:
+        raise BadFrame(f"header of {header_length} bytes, at most {_MAX_HEADER} allowed")
+    header: dict[str, Any] = json.loads(read_exactly(header_length))
+    return header, read_exactly(body_length)
+
+
+def send(fd: int, header: dict[str, Any], body: bytes = b"") -> None:
+    """Writes a whole frame to a blocking descriptor."""
+    for part in (encode(header, len(body)), body):
+        view = memoryview(part)
+        while view:
+            view = view[_write(fd, view[:_CHUNK]) :]
+
+
+def receive(fd: int) -> tuple[dict[str, Any], bytes]:
+    """Reads one frame from a blocking descriptor.
+
+    Raises:
+        EOFError: The other side has closed.
+    """
+
+    def read_exactly(count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            piece = _read(fd, min(count - len(parts), _CHUNK))
+            if not piece:
+                raise EOFError("the other side has closed")
+            parts += piece
+        return bytes(parts)
+
+    return decode(read_exactly)

@@ -1,0 +1,186 @@
+"""`isolate_imports`: finds a package without importing it, and opens an environment for it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import site
+import sys
+import sysconfig
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firehot import _call, _config, _core, _host
+from firehot.environment import Environment, Output
+from firehot.errors import FirehotError, PackageNotFoundError
+
+__all__ = ["isolate_imports", "resolve_package_metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    """Where a package's source lies: one folder, several (a namespace package), or one file."""
+
+    name: str
+    locations: tuple[Path, ...]
+
+
+@contextmanager
+def isolate_imports(
+    package: str,
+    *,
+    ignored_modules: Iterable[str] | None = None,
+    preload: Iterable[str] = (),
+    first_party: Iterable[str] = (),
+    output: Output = "prefix",
+    import_timeout: float | None = None,
+) -> Generator[Environment, None, None]:
+    """Opens an environment in which the third-party imports of a package are done.
+
+    Scans the package, starts a template process that imports what it finds, and closes both at the end of the block.
+    What is given here is added to `[tool.firehot]` in the package's pyproject.toml.
+
+    Args:
+        package: A package, a namespace package, a single-file module, or a dotted name. It is not imported.
+        ignored_modules: Modules that are not preloaded, with what is below them.
+        preload: Modules to preload that no import statement names (plug-ins, drivers).
+        first_party: More modules that are the project's own: never preloaded, and scanned with it.
+        output: Where the output of children goes: `"prefix"`, `"inherit"` or `"capture"`.
+        import_timeout: Seconds that the import of one module may take before it is left out; 60 by default.
+
+    Yields:
+        The environment.
+
+    Raises:
+        PackageNotFoundError: There is no such package, or it has no source files.
+        TemplateError: The template can't be started.
+        FirehotError: The call was reached while multiprocessing or a child imports the main module again.
+
+    Example:
+        >>> from firehot import isolate_imports
+        >>> with isolate_imports("demopackage") as env:
+        ...     env.run(sum, [1, 2, 3])
+        6
+    """
+    _core.configure_logging(os.environ.get("FIREHOT_LOG_LEVEL"))
+    _refuse_recursion()
+    found = _locate(package)
+    settings = _config.read(found.locations[0])
+    scan = {
+        "package": found.name,
+        "locations": [str(path) for path in found.locations],
+        "first_party": [*settings.first_party, *_names("first_party", first_party)],
+        "ignored": [*settings.ignored_modules, *_names("ignored_modules", ignored_modules or ())],
+        "preload": [*settings.preload, *_names("preload", preload)],
+        **_interpreter(),
+    }
+    limit = settings.import_timeout if import_timeout is None else import_timeout
+    environment = Environment(scan, output=output, import_timeout=limit)
+    with environment:
+        yield environment
+
+
+def resolve_package_metadata(package: str) -> tuple[str, str]:
+    """The folder that holds a package's source, and its name.
+
+    Args:
+        package: As for `isolate_imports`.
+
+    Returns:
+        Folder and name; of a namespace package the first folder, of a single file the one that it lies in.
+
+    Raises:
+        PackageNotFoundError: There is no such package, or it has no source files.
+
+    Example:
+        >>> from firehot.context import resolve_package_metadata
+        >>> folder, name = resolve_package_metadata("json")
+        >>> folder.endswith("json"), name
+        (True, 'json')
+    """
+    found = _locate(package)
+    first = found.locations[0]
+    return str(first.parent if first.is_file() else first), found.name
+
+
+def _names(option: str, names: Iterable[str]) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError(f"{option} takes several names: [{names!r}], not {names!r}")
+    return list(names)
+
+
+def _refuse_recursion() -> None:
+    """A script without a `__main__` guard comes here again when a process of its own imports it."""
+    if _call.LOADING.active:
+        raise FirehotError(
+            "isolate_imports was reached while a child imports the module that its function lives in: "
+            'put the call under `if __name__ == "__main__":`, or into a function'
+        )
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and getattr(process.current_process(), "_inheriting", False):
+        raise FirehotError(
+            "isolate_imports was reached while multiprocessing imports the main module again: "
+            'put the call under `if __name__ == "__main__":`'
+        )
+
+
+def _locate(package: str) -> _Package:
+    """Finds a package as `import` would, but imports nothing, not even its parents."""
+    if not package or not all(part.isidentifier() for part in package.split(".")):
+        raise PackageNotFoundError(f"{package!r} is no name of a package", name=package)
+    importlib.invalidate_caches()
+    path: Any = None
+    spec: Any = None
+    parts = package.split(".")
+    for end in range(1, len(parts) + 1):
+        name = ".".join(parts[:end])
+        spec = _find_spec(name, path)
+        if spec is None:
+            raise PackageNotFoundError(
+                f"there is no package {name!r} on sys.path of {sys.executable}; install it there "
+                "(pip install -e . in its folder), or start Python in the folder that holds it",
+                name=name,
+            )
+        path = spec.submodule_search_locations
+        if path is None and end < len(parts):
+            raise PackageNotFoundError(f"{name!r} is a module, not a package", name=package)
+    if path is not None:
+        locations = tuple(Path(os.path.abspath(folder)) for folder in path)
+    elif spec.origin is not None and spec.origin.endswith(".py"):
+        locations = (Path(os.path.abspath(spec.origin)),)
+    else:
+        locations = ()
+    locations = tuple(location for location in locations if location.exists())
+    if not locations:
+        raise PackageNotFoundError(f"{package!r} has no source files to scan", name=package)
+    return _Package(package, locations)
+
+
+def _find_spec(name: str, path: Any) -> Any:
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find is not None and (spec := find(name, path, None)) is not None:
+            return spec
+    return None
+
+
+def _interpreter() -> dict[str, list[str]]:
+    """Where this interpreter finds modules, for the scan."""
+    path = [os.path.abspath(entry) for entry in _host.search_path()]
+    paths = sysconfig.get_paths()
+    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    if hasattr(site, "getsitepackages"):
+        folders.update(site.getsitepackages())
+    user = getattr(site, "getusersitepackages", lambda: None)()
+    if user is not None:
+        folders.add(user)
+    folders.update(entry for entry in path if Path(entry).name in ("site-packages", "dist-packages", "lib-dynload"))
+    return {
+        "sys_path": path,
+        "site_folders": sorted(os.path.abspath(folder) for folder in folders),
+        "builtin_modules": list(sys.builtin_module_names),
+        "stdlib_modules": sorted(sys.stdlib_module_names),
+    }

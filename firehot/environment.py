@@ -1,0 +1,327 @@
+"""`Environment`: a package's template, and the functions that run in its children."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, cast
+from uuid import uuid4
+
+from firehot import _call, _core, _host
+from firehot._output import show
+from firehot.errors import CallNotPicklable, EnvironmentClosedError
+from firehot.naming import NAME_REGISTRY
+from firehot.process import IsolatedProcess
+
+__all__ = [
+    "Environment",
+    "IsolatedProcess",
+    "Output",
+    "PreloadedModule",
+    "SkippedModule",
+    "SourceLine",
+]
+
+T = TypeVar("T")
+
+Output = Literal["prefix", "inherit", "capture"]
+"""Where a child's output goes: line by line to the host's `sys.stdout` and `sys.stderr` with the process's name before
+each, to the host's own descriptors (stdin comes along), or into `IsolatedProcess.output`."""
+
+_CLOSE_GRACE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadedModule:
+    """A module that every child finds imported.
+
+    Attributes:
+        name: Dotted name.
+        milliseconds: What its import took, with what it imported first.
+    """
+
+    name: str
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line of the project that imports something.
+
+    Attributes:
+        file: The source file.
+        line: Its line, counted from 1.
+        text: The line itself.
+    """
+
+    file: Path
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedModule:
+    """A module that is imported by the project but not preloaded: each run imports it itself.
+
+    Attributes:
+        name: Dotted name.
+        reason: Why.
+        lines: Where the project imports it.
+    """
+
+    name: str
+    reason: str
+    lines: tuple[SourceLine, ...]
+
+
+class Environment:
+    """Runs functions in processes that have a package's third-party imports done.
+
+    Made by `isolate_imports`; a context manager itself. Safe to use from several threads.
+
+    Attributes:
+        runner_id: Names this environment; different for each.
+    """
+
+    def __init__(self, scan: dict[str, Any], *, output: Output = "prefix", import_timeout: float = 60.0) -> None:
+        """Scans and starts the template; `isolate_imports` knows what to give.
+
+        Args:
+            scan: What to scan, as `_core.Engine` takes it.
+            output: Where the output of children goes unless `exec` says otherwise.
+            import_timeout: Seconds that the import of one module may take.
+        """
+        self.runner_id: str = str(uuid4())
+        self._output = _checked_output(output)
+        self._processes: dict[int, IsolatedProcess[Any]] = {}
+        self._callbacks: dict[int, list[Callable[[], None]]] = {}
+        self._lock = threading.Lock()
+        self._prune_at = 64
+        self._closed = False
+        self._owner = os.getpid()
+        self._engine = _core.Engine(scan, import_timeout, _host.launch())
+        self._pump = threading.Thread(target=self._show_output, name="firehot-output", daemon=True)
+        self._pump.start()
+        # Threads can't be joined any more when the interpreter takes objects down; exit functions run before.
+        atexit.register(self._close_at_exit)
+
+    # -- running ------------------------------------------------------------------------------
+
+    def exec(
+        self,
+        fn: Callable[..., T],
+        /,
+        *args: Any,
+        name: str | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str | None] | None = None,
+        output: Output | None = None,
+        timeout: float | None = None,
+    ) -> IsolatedProcess[T]:
+        """Runs `fn(*args, **kwargs)` in a child and returns without waiting for it.
+
+        A function that can be imported travels by name: the child imports it from disk, as it is now. One that lives
+        in `__main__`, a lambda, a closure or a nested function travels by value.
+
+        Args:
+            fn: The function.
+            *args: Its arguments; they are pickled.
+            name: Name of the process; a random one by default.
+            kwargs: Its keyword arguments.
+            cwd: Working directory; the host's by default.
+            env: Environment variables to set on top of the host's; a value of `None` takes one away.
+            output: Where its output goes; what `isolate_imports` was given by default.
+            timeout: Seconds that the process may run; then it is stopped and `result` raises `TimeoutError`.
+
+        Raises:
+            CallNotPicklable: The function or an argument can't be sent.
+            ValueError: `env` sets a variable that only counts when an interpreter starts.
+            ForkError: The system refused another process.
+            EnvironmentClosedError: The environment is closed.
+            OSError: No descriptors are left.
+
+        Example:
+            >>> from firehot import isolate_imports
+            >>> with isolate_imports("demopackage") as env:
+            ...     env.exec(max, [3, 5, 4], kwargs={"default": 0}).result()
+            5
+        """
+        self._check_open()
+        mode = self._output if output is None else _checked_output(output)
+        process_name = name if name is not None else NAME_REGISTRY.reserve_random_name()
+        state = _host.state(cwd=cwd, env=env)
+        try:
+            call = _call.pack(state, fn, args, dict(kwargs or {}))
+            folder = _call.cloudpickle_folder(call)
+        except Exception as error:
+            raise CallNotPicklable(
+                f"{_name_of(fn)} and its arguments can't be sent to another process: {error}"
+            ) from error
+        ticket = self._engine.exec(process_name, call, mode, timeout, folder, _host.launch)
+        process: IsolatedProcess[T] = IsolatedProcess(self, process_name, ticket)
+        with self._lock:
+            self._processes[ticket.id] = process
+            if len(self._processes) >= self._prune_at:
+                self._forget_ended()
+        return process
+
+    def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Runs `fn(*args, **kwargs)` in a child and returns its result.
+
+        Raises:
+            ChildError: As `IsolatedProcess.result`.
+        """
+        return self.exec(fn, *args, kwargs=kwargs).result()
+
+    def communicate_isolated(self, process: IsolatedProcess[T], timeout: float | None = None) -> T:
+        """The result of a process, waiting for it: `process.result(timeout)`."""
+        return process.result(timeout)
+
+    def stop_isolated(self, process: IsolatedProcess[Any], timeout: float = 5.0) -> bool:
+        """Ends a process: SIGTERM, then SIGKILL after `timeout` seconds. Waits for the end.
+
+        Returns:
+            True when it has ended, now or before; False when it is no process of this environment.
+        """
+        if process._environment is not self:
+            return False
+        if process.is_running() and not self._closed:
+            self._engine.stop(process._ticket, timeout)
+        process.wait()
+        return True
+
+    # -- the template -------------------------------------------------------------------------
+
+    def update_environment(self) -> bool:
+        """Scans the project again; when its imports have changed, builds a new template and swaps it in.
+
+        Children that run go on undisturbed in the old one, which exits after the last of them.
+
+        Returns:
+            True when the template was replaced.
+
+        Raises:
+            TemplateError: The new template can't be started; the old one stays.
+        """
+        self._check_open()
+        return self._engine.update(_host.launch())
+
+    @property
+    def modules(self) -> Mapping[str, PreloadedModule]:
+        """What is preloaded, by name, in the order of import."""
+        modules, _ = self._engine.report()
+        found: dict[str, PreloadedModule] = {}
+        for name, microseconds in modules:
+            found.setdefault(name, PreloadedModule(name, microseconds / 1000))
+        return MappingProxyType(found)
+
+    @property
+    def skipped(self) -> Mapping[str, SkippedModule]:
+        """What the project imports and is not preloaded, by name: the reason and the lines."""
+        _, skipped = self._engine.report()
+        return MappingProxyType(
+            {
+                name: SkippedModule(
+                    name,
+                    reason,
+                    tuple(SourceLine(Path(file), line, text) for file, line, text in lines),
+                )
+                for name, reason, lines in skipped
+            }
+        )
+
+    @property
+    def processes(self) -> Sequence[IsolatedProcess[Any]]:
+        """The processes that run now, oldest first."""
+        with self._lock:
+            self._forget_ended()
+            return tuple(self._processes.values())
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def close(self, timeout: float = _CLOSE_GRACE) -> None:
+        """Stops every process (SIGTERM, SIGKILL after `timeout` seconds) and the template. May be called again.
+
+        In a process forked from the one that opened the environment it does nothing.
+        """
+        if self._owner != os.getpid():
+            return
+        self._closed = True
+        atexit.unregister(self._close_at_exit)
+        self._engine.close(timeout)
+        try:
+            while not self._engine.wait_closed(60.0):
+                pass
+        except BaseException:
+            # Ctrl-C: no more patience, but nothing is left behind.
+            self._engine.close(0.0)
+            self._engine.wait_closed(10.0)
+            raise
+        finally:
+            if threading.current_thread() is not self._pump:
+                self._pump.join()
+
+    def __enter__(self) -> Environment:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self.close()
+
+    def _close_at_exit(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        """Id and state."""
+        state = "closed" if self._closed else "open"
+        return f"<Environment {self.runner_id} {state}>"
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EnvironmentClosedError("the environment is closed")
+
+    def _forget_ended(self) -> None:
+        self._processes = {ident: process for ident, process in self._processes.items() if process.is_running()}
+        self._prune_at = max(64, 2 * len(self._processes))
+
+    def _call_when_settled(self, ticket: _core.Ticket, callback: Callable[[], None]) -> None:
+        with self._lock:
+            self._callbacks.setdefault(ticket.id, []).append(callback)
+            watched = ticket.watch()
+        if not watched:
+            self._run_callbacks(ticket.id)
+
+    def _run_callbacks(self, ident: int) -> None:
+        with self._lock:
+            callbacks = self._callbacks.pop(ident, [])
+        for callback in callbacks:
+            callback()
+
+    def _show_output(self) -> None:
+        """The pump: one thread that writes what children write, until the engine has ended."""
+        while (task := self._engine.next_task()) is not None:
+            ident, name, fd, lines = task
+            if fd is None:
+                self._run_callbacks(ident)
+            else:
+                show(sys.stdout if fd == 1 else sys.stderr, name, lines)
+
+
+def _checked_output(output: str) -> Output:
+    if output not in ("prefix", "inherit", "capture"):
+        raise ValueError(f"output is 'prefix', 'inherit' or 'capture', not {output!r}")
+    return cast(Output, output)
+
+
+def _name_of(fn: Callable[..., object]) -> str:
+    return getattr(fn, "__qualname__", None) or repr(fn)

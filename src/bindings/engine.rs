@@ -1,0 +1,229 @@
+//! `_core.Engine`: one environment, as Python drives it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::caller::Attendant;
+use super::ticket::{limit, PyTicket};
+use crate::environment::{Caller, Config, Environment};
+use crate::error::Error;
+use crate::scan::ScanRequest;
+use crate::supervisor::dispatcher::Exec;
+use crate::supervisor::output::{Mode, Stream};
+use crate::supervisor::pump::{Pump, Task};
+use crate::supervisor::template::Launch;
+
+/// Executable, arguments, environment, cwd, setup: see `firehot/_call.py`.
+type LaunchTuple = (
+    PathBuf,
+    Vec<OsString>,
+    Vec<(OsString, OsString)>,
+    PathBuf,
+    Vec<u8>,
+);
+
+fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
+    let (executable, arguments, environment, cwd, setup): LaunchTuple = value.extract()?;
+    Ok(Launch {
+        executable,
+        arguments,
+        environment,
+        cwd,
+        setup,
+    })
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct ScanDict {
+    package: String,
+    locations: Vec<PathBuf>,
+    first_party: Vec<String>,
+    ignored: Vec<String>,
+    preload: Vec<String>,
+    sys_path: Vec<PathBuf>,
+    site_folders: Vec<PathBuf>,
+    builtin_modules: Vec<String>,
+    stdlib_modules: Vec<String>,
+}
+
+impl From<ScanDict> for ScanRequest {
+    fn from(scan: ScanDict) -> Self {
+        Self {
+            package: scan.package,
+            locations: scan.locations,
+            first_party: scan.first_party,
+            ignored: scan.ignored,
+            preload: scan.preload,
+            sys_path: scan.sys_path,
+            site_folders: scan.site_folders,
+            builtin_modules: scan.builtin_modules,
+            stdlib_modules: scan.stdlib_modules,
+        }
+    }
+}
+
+/// A module's name, why it is skipped, and where it is imported.
+type SkippedTuple = (String, String, Vec<(PathBuf, u32, String)>);
+
+/// Module and microseconds; what is skipped.
+type ReportTuple = (Vec<(String, u64)>, Vec<SkippedTuple>);
+
+/// A child's id and name, where to write (none: tell those who asked about it), and the lines.
+type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
+
+/// One package's template and what runs in its children.
+#[pyclass(frozen, module = "firehot._core")]
+pub(super) struct Engine {
+    environment: Environment,
+    pump: Pump,
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        scan: ScanDict,
+        import_timeout: f64,
+        launch: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let launch = launch_from(launch)?;
+        let config = Config {
+            scan: scan.into(),
+            import_limit: limit(Some(import_timeout))?.unwrap_or(Duration::MAX),
+        };
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let opened = Environment::open(config, &launch, &attendant);
+            let (environment, pump) = attendant.convert(opened)?;
+            Ok(Self { environment, pump })
+        })
+    }
+
+    fn update(&self, py: Python<'_>, launch: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let launch = launch_from(launch)?;
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let updated = self.environment.update(&launch, &attendant);
+            attendant.convert(updated)
+        })
+    }
+
+    #[pyo3(signature = (name, call, mode, timeout, cloudpickle, launch))]
+    #[allow(clippy::too_many_arguments)] // The Python side names each.
+    fn exec(
+        &self,
+        py: Python<'_>,
+        name: String,
+        call: Vec<u8>,
+        mode: &str,
+        timeout: Option<f64>,
+        cloudpickle: Option<String>,
+        launch: Py<PyAny>,
+    ) -> PyResult<PyTicket> {
+        let mode = match mode {
+            "prefix" => Mode::Prefix,
+            "inherit" => Mode::Inherit,
+            "capture" => Mode::Capture,
+            _ => {
+                let text = format!("output is 'prefix', 'inherit' or 'capture', not {mode:?}");
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let exec = Exec {
+            name,
+            call: Arc::new(call),
+            mode,
+            timeout: limit(timeout)?,
+            cloudpickle,
+        };
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let launch = || {
+                Python::attach(|py| launch_from(&launch.bind(py).call0()?))
+                    .map_err(|error| attendant.raise(error))
+            };
+            let ticket = self.environment.exec(&exec, &launch, &attendant);
+            attendant.convert(ticket).map(PyTicket)
+        })
+    }
+
+    fn stop(&self, ticket: &PyTicket, grace: f64) -> PyResult<()> {
+        let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
+        Ok(self.environment.stop(&ticket.0, grace)?)
+    }
+
+    fn report(&self, py: Python<'_>) -> PyResult<ReportTuple> {
+        let report = py.detach(|| {
+            let attendant = Attendant::default();
+            let report = self.environment.report(&attendant);
+            attendant.convert(report)
+        })?;
+        let skipped = report
+            .skipped
+            .into_iter()
+            .map(|(name, skipped)| (name, skipped.reason, skipped.lines))
+            .collect();
+        Ok((report.modules, skipped))
+    }
+
+    fn next_task<'py>(&self, py: Python<'py>) -> Option<TaskTuple<'py>> {
+        Some(match py.detach(|| self.pump.next())? {
+            Task::Write {
+                ticket,
+                stream,
+                lines,
+            } => {
+                let fd = match stream {
+                    Stream::Stdout => 1,
+                    Stream::Stderr => 2,
+                };
+                let lines = PyBytes::new(py, &lines);
+                (ticket.id.0, ticket.name.clone(), Some(fd), lines)
+            }
+            Task::Notify(ticket) => (
+                ticket.id.0,
+                ticket.name.clone(),
+                None,
+                PyBytes::new(py, b""),
+            ),
+        })
+    }
+
+    fn close(&self, grace: f64) -> PyResult<()> {
+        let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
+        self.environment.close(grace);
+        Ok(())
+    }
+
+    fn wait_closed(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let limit = limit(Some(timeout))?;
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let done = self.wait_done(limit, &attendant);
+            attendant.convert(done)
+        })
+    }
+}
+
+impl Engine {
+    fn wait_done(&self, limit: Option<Duration>, caller: &dyn Caller) -> Result<bool, Error> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            if self.environment.is_done(Duration::from_millis(100)) {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                return Ok(false);
+            }
+            caller.attend()?;
+        }
+    }
+}

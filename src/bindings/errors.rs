@@ -1,0 +1,56 @@
+//! Engine errors as the exceptions of `firehot.errors`. The only place that knows both.
+
+use std::error::Error as _;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::error::Error;
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        Python::attach(|py| {
+            let text = with_sources(&error);
+            let class = match &error {
+                Error::Scan(_) | Error::Message(_) | Error::Forked { .. } => "FirehotError",
+                Error::Spawn { .. }
+                | Error::Mismatch { .. }
+                | Error::TemplateDied { .. }
+                | Error::TemplateSilent { .. }
+                | Error::NoTemplate => "TemplateError",
+                Error::Fork { .. } => "ForkError",
+                Error::Closed => "EnvironmentClosedError",
+                Error::System { source, .. } => {
+                    return match source.raw_os_error() {
+                        Some(number) => PyOSError::new_err((number, text)),
+                        None => PyOSError::new_err(text),
+                    };
+                }
+                // Whoever waited raises what interrupted it; see `Attendant::convert`.
+                Error::Interrupted => return PyRuntimeError::new_err(text),
+            };
+            new(py, class, text).unwrap_or_else(|error| error)
+        })
+    }
+}
+
+fn new(py: Python<'_>, class: &str, text: String) -> PyResult<PyErr> {
+    let class = py.import("firehot.errors")?.getattr(class)?;
+    Ok(PyErr::from_type(class.cast_into::<PyType>()?, text))
+}
+
+/// The message with what lies behind it, on one line where it was one.
+fn with_sources(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

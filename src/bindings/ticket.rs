@@ -1,0 +1,115 @@
+//! `_core.Ticket`: one child, as Python waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::caller::Attendant;
+use crate::environment::Caller;
+use crate::protocol::message::FromChild;
+use crate::supervisor::child::{Cause, Ticket, Until};
+
+/// What one child does and how it ended.
+#[pyclass(frozen, name = "Ticket", module = "firehot._core")]
+pub(super) struct PyTicket(pub(super) Arc<Ticket>);
+
+/// A time limit from Python: below zero is zero, infinite is none.
+pub(super) fn limit(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    match seconds {
+        None => Ok(None),
+        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err("a timeout is no NaN")),
+        Some(seconds) => Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok()),
+    }
+}
+
+#[pymethods]
+impl PyTicket {
+    #[getter]
+    fn id(&self) -> u64 {
+        self.0.id.0
+    }
+
+    #[getter]
+    fn pid(&self) -> Option<i32> {
+        self.0.pid()
+    }
+
+    fn reply<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Option<(&'static str, String, String, String, Bound<'py, PyBytes>)> {
+        let reply = self.0.reply()?;
+        let body = PyBytes::new(py, &reply.body);
+        Some(match &reply.message {
+            FromChild::Returned { type_name } => (
+                "returned",
+                type_name.clone(),
+                String::new(),
+                String::new(),
+                body,
+            ),
+            FromChild::Raised {
+                type_name,
+                text,
+                traceback,
+            } => (
+                "raised",
+                type_name.clone(),
+                text.clone(),
+                traceback.clone(),
+                body,
+            ),
+            FromChild::Unpicklable { type_name, error } => (
+                "unpicklable",
+                type_name.clone(),
+                error.clone(),
+                String::new(),
+                body,
+            ),
+        })
+    }
+
+    fn end(&self) -> Option<(Option<i32>, &'static str, String, String)> {
+        let end = self.0.end()?;
+        let (cause, detail) = match end.cause {
+            Cause::Itself => ("itself", String::new()),
+            Cause::ForkFailed(reason) => ("fork-failed", reason),
+            Cause::TemplateDied(how) => ("template-died", how),
+            Cause::TimedOut(limit) => ("timed-out", limit.as_secs_f64().to_string()),
+            Cause::Closed => ("closed", String::new()),
+        };
+        Some((end.status, cause, detail, end.stderr))
+    }
+
+    fn captured<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.captured())
+    }
+
+    #[pyo3(signature = (until, timeout=None))]
+    fn wait(&self, py: Python<'_>, until: &str, timeout: Option<f64>) -> PyResult<bool> {
+        let until = match until {
+            "reply" => Until::Reply,
+            "end" => Until::End,
+            _ => return Err(PyValueError::new_err("wait until 'reply' or 'end'")),
+        };
+        let limit = limit(timeout)?;
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let waited = self.0.wait(until, limit, &mut || attendant.attend());
+            attendant.convert(waited)
+        })
+    }
+
+    fn watch(&self) -> bool {
+        self.0.watch()
+    }
+}
+
+/// SIGKILL for 9.
+#[pyfunction]
+pub(super) fn signal_name(signal: i32) -> String {
+    crate::supervisor::template::signal_name(signal)
+}

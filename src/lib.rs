@@ -1,0 +1,27 @@
+//! The engine of firehot: starts a Python project in milliseconds by forking a process that has its imports.
+//!
+//! ```text
+//! source files --walk, slice, parse--> imports --resolve--> import set --changed?--> template --fork--> child --> outcome
+//!                                                            no: keep the running template
+//! ```
+//!
+//! | room | owns | does not own |
+//! |---|---|---|
+//! | [`scan`] | source files -> the set of modules they import, with where | processes |
+//! | [`protocol`] | bytes <-> frames <-> typed messages | sockets, processes |
+//! | [`supervisor`] | templates, children, their pipes; one thread has all of that state | what to preload |
+//! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
+//! | `bindings` | the Python classes over all this (feature `python`) | decisions |
+//!
+//! Arrows go one way: bindings -> environment -> supervisor, scan -> protocol, error. The Python code that runs
+//! inside the template and the child is in `firehot/_template.py` and `firehot/_child.py`.
+#![deny(unsafe_code)]
+
+pub mod environment;
+pub mod error;
+pub mod protocol;
+pub mod scan;
+pub mod supervisor;
+
+#[cfg(feature = "python")]
+mod bindings;

@@ -1,0 +1,184 @@
+//! Scanning: from a package's source files to the ordered set of modules it imports. Owns the walk, the
+//! reading of import statements and the choice of what is third-party; it imports nothing, and starts no
+//! interpreter: all that depends on one arrives in [`ScanRequest`].
+//!
+//! ```text
+//! folders --walk--> files --decode, slice, parse--> statements --first_party, resolve--> graph --> ImportSet
+//! ```
+//!
+//! Reading is kept apart from meaning: `decode` to `parse` know no file system, and
+//! `resolve` and `first_party` know no syntax. The files are cut into logical lines rather than parsed whole,
+//! because that finds the imports of files that are broken in the middle of an edit, or newer than the parser.
+
+#![forbid(unsafe_code)]
+
+mod cache;
+mod condition;
+mod context;
+mod decode;
+mod first_party;
+mod graph;
+mod import_set;
+mod lexer;
+mod parse;
+mod rescue;
+mod resolve;
+mod scanner;
+mod slice;
+mod strings;
+mod walk;
+
+use std::path::PathBuf;
+
+pub use import_set::{Import, ImportSet, Severity, Site};
+pub use scanner::Scanner;
+
+/// What to scan, and how names resolve. All of it comes from the host interpreter.
+#[derive(Debug, Clone, Default)]
+pub struct ScanRequest {
+    /// The dotted name, such as `app` or `app.web`.
+    pub package: String,
+    /// The package's folders (a namespace package may have several), or its single file.
+    pub locations: Vec<PathBuf>,
+    /// More names to treat as first-party (whole dotted parts); resolved on `sys_path` and scanned too.
+    pub first_party: Vec<String>,
+    /// Modules that are never preloaded (whole dotted parts: `a` covers `a.b`, and not `ab`).
+    pub ignored: Vec<String>,
+    /// Modules that are always preloaded, at the front of the set, in this order.
+    pub preload: Vec<String>,
+    /// The interpreter's search path, absolute; entries that are not folders are passed over.
+    pub sys_path: Vec<PathBuf>,
+    /// Folders of installed distributions and of the standard library: a package that lies in one owns only
+    /// itself, not the folder.
+    pub site_folders: Vec<PathBuf>,
+    /// `sys.builtin_module_names`.
+    pub builtin_modules: Vec<String>,
+    /// `sys.stdlib_module_names`.
+    pub stdlib_modules: Vec<String>,
+}
+
+/// What one scan found.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    /// The third-party modules to preload, in order.
+    pub imports: ImportSet,
+    /// Files and folders that could not be read, or read only in part, in the order of their paths.
+    pub problems: Vec<Problem>,
+    /// How many files the tree has.
+    pub files: usize,
+    /// How many of them were parsed this time; the others were unchanged since the scan before.
+    pub parsed: usize,
+}
+
+/// A file or folder that is not as it should be. Never the end of a scan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The file or folder.
+    pub file: PathBuf,
+    /// The line, counted from 1, where one is known.
+    pub line: Option<u32>,
+    /// What is wrong, as a lowercase fragment.
+    pub message: String,
+}
+
+/// Why there is no scan at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The request names no place to look in.
+    #[error("package {package:?} has no location to scan")]
+    NoLocation {
+        /// The package of the request.
+        package: String,
+    },
+    /// No location of the package can be read; the first failure is told.
+    #[error("package {package:?}: none of its locations can be read, the first is {}", location.display())]
+    Unreadable {
+        /// The package of the request.
+        package: String,
+        /// The first location that failed.
+        location: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where an import statement stands, as far as it tells how serious its failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Context {
+    /// In a function, or under `if __name__ == "__main__"`: a cold start may never run it.
+    pub nested: bool,
+    /// In the body of a `try` that catches ImportError (by any of its names, or bare), in such a handler, or under
+    /// `suppress(ImportError)`: the author expects that it may fail.
+    pub guarded: bool,
+    /// Under a test of the platform or of the interpreter's version.
+    pub conditional: bool,
+}
+
+/// `import a` or `from a import b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StatementKind {
+    /// `import a, b.c as d`: the names are modules.
+    Import,
+    /// `from a import b, c as d`: the names are attributes or submodules.
+    From,
+}
+
+/// One import statement of a source text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The line it starts on, counted from 1.
+    pub line: u32,
+    /// How many dots precede the module; 0 is absolute.
+    pub level: u32,
+    /// The module of a `from` import; none in `from . import a` and in `import a`.
+    pub module: Option<String>,
+    /// What is imported, with its `as` name.
+    pub names: Vec<(String, Option<String>)>,
+    /// Which of the two statements it is.
+    pub kind: StatementKind,
+    /// The blocks around it.
+    pub context: Context,
+    /// Read by type checkers only: never executed.
+    pub type_checking: bool,
+    /// Its (first) source line, trimmed, and cut when it is very long.
+    pub text: String,
+}
+
+/// The first thing that is wrong with a source text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The line, counted from 1.
+    pub line: u32,
+    /// What is wrong, as a lowercase fragment.
+    pub message: String,
+    /// Whether the statements found are those that the author wrote. False after a string that never ends, since
+    /// text and code can't be told apart then: the last good imports are the better guess.
+    pub trusted: bool,
+}
+
+/// Every import statement of one source text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileImports {
+    /// In the order of the text.
+    pub statements: Vec<Statement>,
+    /// What is wrong with the text, as far as the scan noticed.
+    pub broken: Option<Broken>,
+}
+
+/// Finds every import statement of one source text, whatever state the text is in.
+///
+/// Takes the bytes as they lie on disk: a byte-order mark and a PEP 263 coding line are obeyed. Runs in linear
+/// time, and fails on no input.
+pub fn imports_of(source: &[u8]) -> FileImports {
+    let decoded = decode::decode(source);
+    let sliced = slice::slice(&decoded.text);
+    let mut found = parse::statements(&decoded.text, &sliced);
+    // What the decoder found comes first: it explains what the others stumbled on.
+    let untrusted = found.broken.as_ref().is_some_and(|broken| !broken.trusted);
+    if let Some(mut broken) = decoded.broken {
+        broken.trusted &= !untrusted;
+        found.broken = Some(broken);
+    }
+    found
+}

@@ -1,0 +1,193 @@
+//! One end of a protocol socket in the dispatcher: never blocks, keeps what could not be sent yet.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, UnixAddr};
+
+use crate::error::Error;
+use crate::protocol::frame::{Decoder, Frame};
+use crate::protocol::message::MessageError;
+
+/// Read at most this much from one socket before the others get their turn.
+const TURN: usize = 8 << 20;
+const CHUNK: usize = 256 << 10;
+
+/// A write to a closed socket is an error, not a SIGPIPE: a host may have restored its default action.
+#[cfg(not(target_vendor = "apple"))]
+const QUIET: MsgFlags = MsgFlags::MSG_NOSIGNAL;
+/// macOS has no such flag; CPython ignores SIGPIPE from its start.
+#[cfg(target_vendor = "apple")]
+const QUIET: MsgFlags = MsgFlags::empty();
+
+/// A framed, non-blocking socket.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: UnixStream,
+    decoder: Decoder,
+    outgoing: VecDeque<Piece>,
+    open: bool,
+}
+
+/// Bytes to send; descriptors travel with the first of them.
+#[derive(Debug)]
+struct Piece {
+    bytes: Arc<Vec<u8>>,
+    sent: usize,
+    fds: Vec<OwnedFd>,
+}
+
+impl Link {
+    /// This process's end, and the one to give away (blocking, closed on exec).
+    pub(super) fn pair() -> Result<(Self, OwnedFd), Error> {
+        let (ours, theirs) =
+            UnixStream::pair().map_err(Error::system("create a pair of sockets"))?;
+        ours.set_nonblocking(true)
+            .map_err(Error::system("set up a socket"))?;
+        let link = Self {
+            stream: ours,
+            decoder: Decoder::default(),
+            outgoing: VecDeque::new(),
+            open: true,
+        };
+        Ok((link, theirs.into()))
+    }
+
+    pub(super) fn push(&mut self, bytes: Arc<Vec<u8>>, fds: Vec<OwnedFd>) {
+        if self.open && !bytes.is_empty() {
+            self.outgoing.push_back(Piece {
+                bytes,
+                sent: 0,
+                fds,
+            });
+        }
+    }
+
+    pub(super) fn wants_to_write(&self) -> bool {
+        self.open && !self.outgoing.is_empty()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Sends what the socket takes now. A peer that is gone is no error here: its death is told otherwise.
+    pub(super) fn flush(&mut self) {
+        while let Some(piece) = self.outgoing.front_mut() {
+            match piece.send(self.stream.as_raw_fd()) {
+                Ok(true) => {
+                    self.outgoing.pop_front();
+                }
+                Ok(false) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    log::debug!("a peer took no more messages: {error}");
+                    self.outgoing.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whole frames that have come, at most a turn's worth.
+    ///
+    /// # Errors
+    /// [`MessageError`] when the stream is damaged; it is not read again.
+    pub(super) fn read(&mut self) -> Result<Vec<Frame>, MessageError> {
+        let mut frames = Vec::new();
+        let mut buffer = vec![0; CHUNK];
+        let mut taken = 0;
+        while self.open && taken < TURN {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.open = false,
+                Ok(count) => {
+                    taken += count;
+                    let mut input = buffer.get(..count).unwrap_or_default();
+                    loop {
+                        match self.decoder.next(&mut input) {
+                            Ok(Some(frame)) => frames.push(frame),
+                            Ok(None) => break,
+                            Err(error) => {
+                                self.open = false;
+                                return Err(error.into());
+                            }
+                        }
+                    }
+                    if count < CHUNK {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.open = false,
+            }
+        }
+        Ok(frames)
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl Piece {
+    /// True when nothing is left to send.
+    fn send(&mut self, socket: i32) -> nix::Result<bool> {
+        let rest = [IoSlice::new(
+            self.bytes.get(self.sent..).unwrap_or_default(),
+        )];
+        let raw: Vec<i32> = self.fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&raw)];
+        let control: &[ControlMessage] = if raw.is_empty() { &[] } else { &rights };
+        let count = sendmsg::<UnixAddr>(socket, &rest, control, QUIET, None)?;
+        self.fds.clear();
+        self.sent += count;
+        Ok(self.sent >= self.bytes.len())
+    }
+}
+
+/// Wakes the dispatcher out of its `poll`; any thread may.
+#[derive(Debug)]
+pub(super) struct Waker(UnixStream);
+
+/// The dispatcher's end of a [`Waker`].
+#[derive(Debug)]
+pub(super) struct Wakeups(UnixStream);
+
+pub(super) fn waker() -> Result<(Waker, Wakeups), Error> {
+    let (theirs, ours) = UnixStream::pair().map_err(Error::system("create a pair of sockets"))?;
+    for stream in [&theirs, &ours] {
+        stream
+            .set_nonblocking(true)
+            .map_err(Error::system("set up a socket"))?;
+    }
+    Ok((Waker(theirs), Wakeups(ours)))
+}
+
+impl Waker {
+    /// A full socket means that a wake-up is already on its way.
+    pub(super) fn wake(&self) {
+        let _ = nix::sys::socket::send(self.0.as_raw_fd(), &[1], QUIET);
+    }
+}
+
+impl Wakeups {
+    pub(super) fn clear(&mut self) {
+        let mut buffer = [0; 512];
+        while matches!(self.0.read(&mut buffer), Ok(count) if count == buffer.len()) {}
+    }
+}
+
+impl AsFd for Wakeups {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

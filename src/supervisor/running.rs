@@ -1,0 +1,227 @@
+//! One child in the dispatcher: its socket, its pipes, its deadlines. Does not talk to the template.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::child::{Cause, End, Reply, Ticket};
+use super::link::Link;
+use super::output::{Mode, Pipe, Stream, Tail};
+use super::pump::{PumpSender, Settlement};
+use super::template::TemplateId;
+use crate::error::Error;
+use crate::protocol::message::{decode, encode, FromChild, ToChild};
+
+/// From SIGTERM to SIGKILL when a time limit has passed.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) ticket: Arc<Ticket>,
+    pub(super) template: TemplateId,
+    pub(super) link: Link,
+    pub(super) pipes: Vec<Pipe>,
+    /// Why it is about to end, when the host brought it about.
+    pub(super) cause: Cause,
+    pub(super) due: Due,
+    /// Prefix and header, and body; sent when the fork is known to have happened, so that a call
+    /// whose template died before can be given to another one.
+    call: Option<(Vec<u8>, Arc<Vec<u8>>)>,
+    mode: Mode,
+    tail: Tail,
+}
+
+/// What has to happen to a child, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing.
+    Never,
+    /// Not forked yet: the template is stuck when this passes.
+    Fork {
+        by: Instant,
+        limit: Option<Duration>,
+    },
+    /// Its time limit: SIGTERM, then SIGKILL.
+    Limit(Instant, Duration),
+    /// SIGTERM was sent: SIGKILL.
+    Kill(Instant),
+    /// SIGKILL was sent: when this passes and nobody told of its death, the template is stuck.
+    Gone(Instant),
+}
+
+impl Due {
+    pub(super) fn at(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::Fork { by, .. } => Some(by),
+            Self::Limit(at, _) | Self::Kill(at) | Self::Gone(at) => Some(at),
+        }
+    }
+
+    /// A limit counts from the fork.
+    pub(super) fn forked(self) -> Self {
+        let limit = match self {
+            Self::Fork { limit, .. } => limit,
+            Self::Never | Self::Limit(..) | Self::Kill(_) | Self::Gone(_) => return self,
+        };
+        limit
+            .and_then(|limit| Some(Self::Limit(Instant::now().checked_add(limit)?, limit)))
+            .unwrap_or(Self::Never)
+    }
+
+    pub(super) fn kill_soon() -> Self {
+        Self::Kill(Instant::now() + GRACE)
+    }
+}
+
+impl Running {
+    /// A child that is yet to be forked, and the four descriptors that go to the template for it.
+    pub(super) fn new(
+        ticket: Arc<Ticket>,
+        template: TemplateId,
+        mode: Mode,
+        call: Arc<Vec<u8>>,
+        due: Due,
+    ) -> Result<(Self, Vec<OwnedFd>), Error> {
+        let (link, socket) = Link::pair()?;
+        let call = (encode(&ToChild::Call {}, call.len())?, call);
+        let mut pipes = Vec::new();
+        let mut fds = vec![socket];
+        match mode {
+            Mode::Inherit => {
+                let stdio = [
+                    (io::stdin().as_fd().try_clone_to_owned(), true),
+                    (io::stdout().as_fd().try_clone_to_owned(), false),
+                    (io::stderr().as_fd().try_clone_to_owned(), false),
+                ];
+                for (fd, reads) in stdio {
+                    // A host may run with a standard descriptor closed.
+                    fds.push(fd.or_else(|_| null(reads))?);
+                }
+            }
+            Mode::Prefix | Mode::Capture => {
+                fds.push(null(true)?);
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    let (pipe, writer) = Pipe::new(stream)?;
+                    pipes.push(pipe);
+                    fds.push(writer);
+                }
+            }
+        }
+        let child = Self {
+            ticket,
+            template,
+            link,
+            pipes,
+            cause: Cause::Itself,
+            due,
+            call: Some(call),
+            mode,
+            tail: Tail::default(),
+        };
+        Ok((child, fds))
+    }
+
+    pub(super) fn forked(&mut self, pid: i32) {
+        self.due = self.due.forked();
+        if let Some((header, body)) = self.call.take() {
+            self.link.push(header.into(), Vec::new());
+            self.link.push(body, Vec::new());
+            self.link.flush();
+        }
+        self.ticket.set_pid(pid);
+    }
+
+    fn is_shown(&self) -> bool {
+        self.mode == Mode::Prefix
+    }
+
+    /// Whether its pipes may be read now: when too much waits to be shown, they are left to fill.
+    pub(super) fn is_read(&self, pump: &PumpSender) -> bool {
+        !(self.is_shown() && pump.is_full())
+    }
+
+    /// Takes what is in the pipes to where it goes.
+    pub(super) fn read_output(&mut self, pump: &PumpSender, all: bool) {
+        for pipe in &mut self.pipes {
+            let bytes = pipe.drain();
+            if pipe.stream == Stream::Stderr {
+                self.tail.add(&bytes);
+            }
+            match self.mode {
+                Mode::Prefix => {
+                    let mut lines = pipe.lines(&bytes);
+                    if all {
+                        lines.extend(pipe.rest());
+                    }
+                    pump.write(&self.ticket, pipe.stream, lines);
+                }
+                Mode::Capture => self.ticket.capture(&bytes),
+                Mode::Inherit => {}
+            }
+        }
+    }
+
+    /// Takes the reply off the socket, if it is there. Output goes first, since it was written first.
+    pub(super) fn read_reply(&mut self, pump: &PumpSender) {
+        let frames = match self.link.read() {
+            Ok(frames) => frames,
+            Err(error) => {
+                log::warn!("{} sent no message: {error}", self.ticket.name);
+                return;
+            }
+        };
+        for frame in frames {
+            match decode::<FromChild>(&frame) {
+                Ok(message) => {
+                    self.read_output(pump, true);
+                    let reply = Settlement::Reply(Reply {
+                        message,
+                        body: frame.body,
+                    });
+                    pump.settle(&self.ticket, reply, self.is_shown());
+                }
+                Err(error) => log::warn!("{} sent no message: {error}", self.ticket.name),
+            }
+        }
+    }
+
+    /// Its process is no more, or never was: reads what is left and settles the ticket.
+    ///
+    /// The reading goes on until socket and pipes are empty, not until their end: a grandchild may hold them.
+    pub(super) fn end(mut self, status: Option<i32>, cause: Cause, pump: &PumpSender) {
+        self.read_reply(pump);
+        self.read_output(pump, true);
+        let end = End {
+            status,
+            cause: if self.cause == Cause::Itself {
+                cause
+            } else {
+                self.cause.clone()
+            },
+            stderr: self.tail.text(),
+        };
+        log::debug!("{} ended: {end:?}", self.ticket.name);
+        pump.settle(&self.ticket, Settlement::End(end), self.is_shown());
+    }
+}
+
+impl AsFd for Running {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+/// `/dev/null`.
+fn null(reads: bool) -> Result<OwnedFd, Error> {
+    let file: io::Result<File> = if reads {
+        File::open("/dev/null")
+    } else {
+        OpenOptions::new().write(true).open("/dev/null")
+    };
+    file.map(OwnedFd::from)
+        .map_err(Error::system("open /dev/null"))
+}

@@ -1,0 +1,211 @@
+//! One template's process: starts it, watches for its death, holds its socket. Does not decide when it is replaced.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use crossbeam_channel::Sender;
+
+use super::link::Link;
+use super::output::{Pipe, Stream, Tail};
+use crate::error::Error;
+use crate::protocol::message::{encode, FromTemplate, ToTemplate};
+use crate::protocol::PROTOCOL;
+
+/// Which template of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TemplateId(pub u64);
+
+/// The host's interpreter, as a template shall find it: all of it is read when a template is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// `sys.executable`.
+    pub executable: PathBuf,
+    /// Interpreter options and the bootstrap.
+    pub arguments: Vec<OsString>,
+    /// `os.environ`.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `os.getcwd()`.
+    pub cwd: PathBuf,
+    /// The body of the `setup` message, made and read by `firehot/_call.py` and `_template.py`.
+    pub setup: Vec<u8>,
+}
+
+/// What the one who started a template is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A message of the template's start: hello, importing, imported, failed, ready.
+    Said(FromTemplate),
+    /// It sent something that is no message, and was ended.
+    Garbled(crate::protocol::message::MessageError),
+    /// It is gone.
+    Died {
+        /// "exited with code 1", "was killed by SIGKILL".
+        how: String,
+        /// The last lines it printed.
+        output: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Starting,
+    Serving,
+    Retiring,
+}
+
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) link: Link,
+    pub(super) output: Pipe,
+    pub(super) tail: Tail,
+    pub(super) phase: Phase,
+    pub(super) events: Sender<Event>,
+    process: Child,
+}
+
+impl Template {
+    /// Starts the interpreter. Its stdin is the socket; its output comes back through a pipe, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`], [`Error::System`].
+    pub(super) fn spawn(launch: &Launch, events: Sender<Event>) -> Result<Self, Error> {
+        let (mut link, socket) = Link::pair()?;
+        let (output, writer) = Pipe::new(Stream::Stderr)?;
+        let second = writer
+            .try_clone()
+            .map_err(Error::system("duplicate a pipe"))?;
+        let process = Command::new(&launch.executable)
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(&launch.cwd)
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::from(writer))
+            .stderr(Stdio::from(second))
+            .spawn()
+            .map_err(|source| Error::Spawn {
+                executable: launch.executable.clone(),
+                cwd: launch.cwd.clone(),
+                source,
+            })?;
+        let setup = ToTemplate::Setup {
+            protocol: PROTOCOL,
+            firehot: env!("CARGO_PKG_VERSION").to_owned(),
+            host: i32::try_from(std::process::id()).unwrap_or(0),
+        };
+        link.push(encode(&setup, launch.setup.len())?.into(), Vec::new());
+        link.push(launch.setup.clone().into(), Vec::new());
+        Ok(Self {
+            link,
+            output,
+            tail: Tail::default(),
+            phase: Phase::Starting,
+            events,
+            process,
+        })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(super) fn send(&mut self, message: &ToTemplate, fds: Vec<OwnedFd>) {
+        match encode(message, 0) {
+            Ok(bytes) => self.link.push(bytes.into(), fds),
+            Err(error) => log::error!("a message to the template could not be made: {error}"),
+        }
+        self.link.flush();
+    }
+
+    pub(super) fn read_output(&mut self) {
+        let bytes = self.output.drain();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            log::debug!("template {}: {line}", self.pid());
+        }
+        self.tail.add(&bytes);
+    }
+
+    /// Takes the dead process from the system and says how it ended.
+    ///
+    /// Only the dispatcher reaps a template, and only after [`watch`] told of its death: until then its pid names it.
+    pub(super) fn reap(&mut self) -> String {
+        self.process
+            .wait()
+            .map_or_else(|_| "ended".to_owned(), describe)
+    }
+
+    /// For one that does not end by itself.
+    pub(super) fn kill(&mut self) {
+        // It may have died a moment ago; then it is still there to be reaped.
+        let _ = self.process.kill();
+    }
+}
+
+impl AsFd for Template {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by {}", signal_name(signal)),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// `SIGKILL` for 9, as users know it.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal).map_or_else(
+        |_| format!("signal {signal}"),
+        |signal| signal.as_str().to_owned(),
+    )
+}
+
+/// Waits, on a thread of its own, until the process `pid` is dead, without reaping it; then calls `dead`.
+///
+/// The pid stays the template's until the dispatcher reaps it, so that nothing else can be killed in its place.
+/// An error means that somebody else reaped it (a host that ignores SIGCHLD): dead as well.
+pub(super) fn watch(pid: u32, dead: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("firehot-watch".to_owned())
+        .stack_size(64 << 10)
+        .spawn(move || {
+            wait_for_death(pid);
+            dead();
+        })?;
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn wait_for_death(pid: u32) {
+    use nix::errno::Errno;
+    use nix::sys::wait::{waitid, Id, WaitPidFlag};
+    let Ok(pid) = i32::try_from(pid) else { return };
+    let pid = nix::unistd::Pid::from_raw(pid);
+    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wait_for_death(pid: u32) {
+    use nix::errno::Errno;
+    use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+    let Ok(queue) = Kqueue::new() else { return };
+    let exit = KEvent::new(
+        pid as usize,
+        EventFilter::EVFILT_PROC,
+        EvFlags::EV_ADD | EvFlags::EV_ONESHOT,
+        FilterFlag::NOTE_EXIT,
+        0,
+        0,
+    );
+    let mut seen = [exit];
+    // An error other than EINTR: it is dead already.
+    while queue.kevent(&[exit], &mut seen, None) == Err(Errno::EINTR) {}
+}
