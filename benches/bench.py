@@ -150,7 +150,9 @@ def main() -> None:
     for name, modules in STACKS.items():
         lines += measure(name, modules, options.runs)
     lines += ["", "Stacks, as far as they are installed where it ran:", ""]
-    lines += [f"- `{name}`: {', '.join(available(modules)) or 'no third-party module'}" for name, modules in STACKS.items()]
+    lines += [
+        f"- `{name}`: {', '.join(available(modules)) or 'no third-party module'}" for name, modules in STACKS.items()
+    ]
     text = "\n".join(lines) + "\n"
     print(text)
     if not options.print:

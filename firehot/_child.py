@@ -59,7 +59,8 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
         close(fd)
     die_with_parent(template)
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, inherited.sigchld)
+    if inherited.sigchld is not None:  # None: a handler that Python does not know.
+        signal.signal(signal.SIGCHLD, inherited.sigchld)
     sock = move_up(sock)
     try:
         _, body = _wire.receive(sock)

@@ -27,7 +27,7 @@ from contextlib import suppress
 from posix import _exit, close, fork, getpid, getppid, kill, waitpid
 from typing import Any, NoReturn
 
-from firehot import __version__, _child, _wire
+from firehot import __version__, _bytecode, _child, _wire
 
 _TERMINAL_SIGNALS = {
     signal.SIGINT,
@@ -92,6 +92,7 @@ class Template:
         _child.die_with_parent(host)
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
+        _bytecode.distrust_young_bytecode()
         self._inherited = _child.Inherited(mask)
 
     def serve(self) -> NoReturn:
@@ -124,8 +125,11 @@ class Template:
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":
-            if (pid := self._pids.get(message["id"])) is not None:
-                kill(pid, message["signal"])
+            pid = self._pids.get(message["id"])
+            # It may have changed its user.
+            with suppress(PermissionError):
+                if pid is not None:
+                    kill(pid, message["signal"])
         elif kind == "retire":
             self._retiring = True
 
@@ -137,7 +141,12 @@ class Template:
         Descriptors come with the first bytes of the frame that they belong to, and the kernel never joins two
         such frames in one read: so each list belongs to one `fork`, in order.
         """
-        data, ancillary, flags, _ = self._stream.recvmsg(1 << 16, _socket.CMSG_SPACE(_DESCRIPTORS_PER_FORK * _INT_SIZE))
+        try:
+            data, ancillary, flags, _ = self._stream.recvmsg(
+                1 << 16, _socket.CMSG_SPACE(_DESCRIPTORS_PER_FORK * _INT_SIZE)
+            )
+        except OSError:
+            self._leave()
         if not data:
             self._leave()
         fds: list[int] = []
@@ -275,6 +284,9 @@ class Template:
             for fd in (self._wake_read, self._wake_write, self._host_watch):
                 _child.close_quietly(fd)
             _child.run(fds, self._pid, self._inherited)
+        except BaseException as error:
+            sys.__excepthook__(type(error), error, error.__traceback__)
+            _child.flush_streams()
         finally:
             _exit(70)
 

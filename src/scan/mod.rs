@@ -182,3 +182,6 @@ pub fn imports_of(source: &[u8]) -> FileImports {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+"""Keeps a template and its children from running stale bytecode. Standard library only.
+
+CPython takes a `.pyc` for fresh when the source's size and its mtime in whole seconds are those it was compiled from
+(importlib's `_validate_timestamp_pyc`). An edit in the same second that keeps the size is not seen. So a `.pyc` that was
+not written in a later second than its source's mtime is passed over: the source is compiled and the file written again.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.machinery import SourceFileLoader
+
+_read = SourceFileLoader.get_data
+_BYTECODE = (".pyc", ".pyo")
+
+
+def distrust_young_bytecode() -> None:
+    """From now on, this process and its forks import no bytecode that may be older than its source."""
+    SourceFileLoader.get_data = _get_data  # type: ignore[method-assign, assignment]
+
+
+def _get_data(self: SourceFileLoader, path: str) -> bytes:
+    # The loader reads its source by the same method, and data files of packages as well.
+    if path.endswith(_BYTECODE) and path != self.path and _is_young(self.path, path):
+        raise FileNotFoundError(path)
+    return _read(self, path)
+
+
+def _is_young(source: str | bytes, bytecode: str) -> bool:
+    try:
+        return int(os.stat(bytecode).st_mtime) <= int(os.stat(source).st_mtime)
+    except OSError:
+        return False
