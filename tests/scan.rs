@@ -135,6 +135,22 @@ fn ignored_files_are_left_out_without_a_repository_too() {
 }
 
 #[test]
+fn an_ignored_module_is_read_when_it_is_imported() {
+    let files = [
+        ("root/.gitignore", "*_pb2.py\nmade/\n"),
+        (
+            "root/app/__init__.py",
+            "from . import x_pb2\nimport app.made.z",
+        ),
+        ("root/app/x_pb2.py", "import a"),
+        ("root/app/y_pb2.py", "import b"),
+        ("root/app/made/__init__.py", "import c"),
+        ("root/app/made/z.py", "import d"),
+    ];
+    assert_eq!(app_of(&files), ["a", "c", "d"]);
+}
+
+#[test]
 fn a_root_that_is_ignored_itself_is_scanned_whole() {
     for rule in ["*\n", "app/\n", "/app\n", "root\n"] {
         let files = [

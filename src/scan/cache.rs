@@ -73,10 +73,21 @@ pub(super) struct Cache {
     parsed: usize,
 }
 
+/// A file to read.
+#[derive(Clone, Copy)]
+struct Stale<'f> {
+    file: &'f Found,
+    /// Its stamp will tell when it changes again.
+    settled: bool,
+    /// The hash of what it said, if its stamp is the same as then.
+    known: Option<u64>,
+}
+
 enum Reading {
     /// The same as before, though its stamp could not tell.
-    Same(u64),
-    Parsed(FileImports, u64),
+    Same,
+    /// With the content's hash, if the file is unsettled.
+    Parsed(FileImports, Option<u64>),
     /// Deleted since the walk.
     Gone,
     Failed(io::Error),
@@ -86,18 +97,24 @@ impl Cache {
     /// What each file says; none for one that has vanished.
     pub(super) fn load(&mut self, files: &[Found]) -> Vec<Option<Arc<FileImports>>> {
         let now = SystemTime::now();
-        let stale: Vec<(&Found, Option<u64>)> = files
+        let stale: Vec<Stale<'_>> = files
             .iter()
-            .filter_map(|file| match self.entries.get(&file.path) {
-                Some(entry) if entry.stamp == Some(file.stamp) => {
-                    entry.unsettled.map(|hash| (file, Some(hash)))
-                }
-                Some(_) | None => Some((file, None)),
+            .filter_map(|file| {
+                let settled = file.stamp.is_settled(now);
+                let known = match self.entries.get(&file.path) {
+                    Some(entry) if entry.stamp == Some(file.stamp) => Some(entry.unsettled?),
+                    Some(_) | None => None,
+                };
+                Some(Stale {
+                    file,
+                    settled,
+                    known,
+                })
             })
             .collect();
         for (at, reading) in read_all(&stale) {
-            if let Some((file, _)) = stale.get(at) {
-                self.note(file, reading, now);
+            if let Some(stale) = stale.get(at) {
+                self.note(stale, reading);
             }
         }
         files
@@ -122,13 +139,13 @@ impl Cache {
         (std::mem::take(&mut self.parsed), problems)
     }
 
-    fn note(&mut self, file: &Found, reading: Reading, now: SystemTime) {
-        let settled = file.stamp.is_settled(now);
+    fn note(&mut self, stale: &Stale<'_>, reading: Reading) {
+        let file = stale.file;
         let before = self.entries.get(&file.path).map(|e| Arc::clone(&e.imports));
         let entry = match reading {
-            Reading::Same(hash) => {
+            Reading::Same => {
                 if let Some(entry) = self.entries.get_mut(&file.path) {
-                    entry.unsettled = (!settled).then_some(hash);
+                    entry.unsettled = entry.unsettled.filter(|_| !stale.settled);
                 }
                 return;
             }
@@ -152,7 +169,7 @@ impl Cache {
                 let kept = before.filter(|_| untrusted);
                 Entry {
                     stamp: Some(file.stamp),
-                    unsettled: (!settled).then_some(hash),
+                    unsettled: hash,
                     problem: broken_file(&file.path, &found, kept.is_some()),
                     imports: kept.unwrap_or_else(|| Arc::new(found)),
                 }
@@ -178,7 +195,7 @@ fn broken_file(path: &Path, found: &FileImports, kept: bool) -> Option<Problem> 
 
 /// Reads and parses on as many threads as are worth it. They end before this returns: a pool would be lost in a
 /// process that forks.
-fn read_all(files: &[(&Found, Option<u64>)]) -> Vec<(usize, Reading)> {
+fn read_all(files: &[Stale<'_>]) -> Vec<(usize, Reading)> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(files.len().div_ceil(FILES_PER_THREAD));
     let next = AtomicUsize::new(0);
@@ -186,10 +203,10 @@ fn read_all(files: &[(&Found, Option<u64>)]) -> Vec<(usize, Reading)> {
         let mut done = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((file, hash)) = files.get(at) else {
+            let Some(stale) = files.get(at) else {
                 return done;
             };
-            done.push((at, read(&file.path, *hash)));
+            done.push((at, read(stale)));
         }
     };
     if threads <= 1 {
@@ -214,18 +231,20 @@ fn read_all(files: &[(&Found, Option<u64>)]) -> Vec<(usize, Reading)> {
     })
 }
 
-fn read(path: &Path, known: Option<u64>) -> Reading {
-    let source = match fs::read(path) {
+fn read(stale: &Stale<'_>) -> Reading {
+    let source = match fs::read(&stale.file.path) {
         Ok(source) => source,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Reading::Gone,
         Err(error) => return Reading::Failed(error),
     };
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&source);
-    let hash = hasher.finish();
-    if known == Some(hash) {
-        Reading::Same(hash)
-    } else {
-        Reading::Parsed(imports_of(&source), hash)
+    let hash = || {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&source);
+        hasher.finish()
+    };
+    if stale.known.is_some_and(|known| known == hash()) {
+        return Reading::Same;
     }
+    let unsettled = (!stale.settled).then(hash);
+    Reading::Parsed(imports_of(&source), unsettled)
 }

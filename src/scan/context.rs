@@ -4,7 +4,8 @@
 #![forbid(unsafe_code)]
 
 use super::condition::{catches, suppresses, test, tests_platform, tokens, Facts};
-use super::slice::{Block, BlockId, Keyword, Sliced};
+use super::keyword::Keyword;
+use super::slice::{Block, BlockId, Sliced};
 use super::Context;
 
 /// What holds for a statement in a block.

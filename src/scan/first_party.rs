@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,8 @@ pub(super) struct Ownership<'r> {
     /// Where the interpreter searches, then the roots that it does not.
     pub(super) entries: Vec<PathBuf>,
     sites: Vec<PathBuf>,
+    /// What was worked out before: the same few modules are imported over and over.
+    known: RefCell<HashMap<String, Owner>>,
 }
 
 impl<'r> Ownership<'r> {
@@ -63,11 +67,21 @@ impl<'r> Ownership<'r> {
             roots,
             entries,
             sites,
+            known: RefCell::default(),
         }
     }
 
     /// Whose module this is.
     pub(super) fn owner(&self, resolver: &mut Resolver, module: &str) -> Owner {
+        if let Some(&owner) = self.known.borrow().get(module) {
+            return owner;
+        }
+        let owner = self.work_out_owner(resolver, module);
+        self.known.borrow_mut().insert(module.to_owned(), owner);
+        owner
+    }
+
+    fn work_out_owner(&self, resolver: &mut Resolver, module: &str) -> Owner {
         if covers_any(&self.request.ignored, module) || covers("__future__", module) {
             return Owner::Nobody;
         }

@@ -19,6 +19,7 @@ mod decode;
 mod first_party;
 mod graph;
 mod import_set;
+mod keyword;
 mod lexer;
 mod parse;
 mod rescue;

@@ -3,29 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+use super::keyword::{is_clause, is_reserved, keyword, Keyword};
 use super::lexer::{Fault, Lexer, Stop};
 
 /// Which block in [`Sliced::blocks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BlockId(pub(super) usize);
-
-/// The first word of a block's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keyword {
-    Def,
-    Class,
-    If,
-    Elif,
-    Else,
-    Try,
-    Except,
-    Finally,
-    With,
-    For,
-    While,
-    Match,
-    Case,
-}
 
 /// A compound statement's clause.
 #[derive(Debug)]
@@ -291,58 +274,5 @@ impl Slicer<'_> {
             b"import" | b"from" => Word::Import,
             word => keyword(word).map_or(Word::Other, Word::Header),
         }
-    }
-}
-
-fn keyword(word: &[u8]) -> Option<Keyword> {
-    Some(match word {
-        b"def" => Keyword::Def,
-        b"class" => Keyword::Class,
-        b"if" => Keyword::If,
-        b"elif" => Keyword::Elif,
-        b"else" => Keyword::Else,
-        b"try" => Keyword::Try,
-        b"except" => Keyword::Except,
-        b"finally" => Keyword::Finally,
-        b"with" => Keyword::With,
-        b"for" => Keyword::For,
-        b"while" => Keyword::While,
-        b"match" => Keyword::Match,
-        b"case" => Keyword::Case,
-        _ => return None,
-    })
-}
-
-/// `match` and `case` may be names too: `case; import a` has no block.
-fn is_reserved(keyword: Keyword) -> bool {
-    match keyword {
-        Keyword::Match | Keyword::Case => false,
-        Keyword::Def
-        | Keyword::Class
-        | Keyword::If
-        | Keyword::Elif
-        | Keyword::Else
-        | Keyword::Try
-        | Keyword::Except
-        | Keyword::Finally
-        | Keyword::With
-        | Keyword::For
-        | Keyword::While => true,
-    }
-}
-
-/// Whether the keyword continues a statement that an earlier block began.
-fn is_clause(keyword: Keyword) -> bool {
-    match keyword {
-        Keyword::Elif | Keyword::Else | Keyword::Except | Keyword::Finally => true,
-        Keyword::Def
-        | Keyword::Class
-        | Keyword::If
-        | Keyword::Try
-        | Keyword::With
-        | Keyword::For
-        | Keyword::While
-        | Keyword::Match
-        | Keyword::Case => false,
     }
 }

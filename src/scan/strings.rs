@@ -150,6 +150,11 @@ impl Lexer<'_> {
     /// A one-line string without an end: the logical line ends with it, brackets or not.
     fn unended(&mut self, start: usize) -> Stop {
         self.fault(start, "a string is never closed");
+        // It may be the end of a longer string whose start was taken for its end.
+        let text = self.bytes.get(start..self.pos).unwrap_or_default();
+        self.trusted &= [b"\"\"\"", b"'''"]
+            .iter()
+            .all(|quotes| memchr::memmem::find(text, *quotes).is_none());
         self.frames.clear();
         if self.pos < self.bytes.len() {
             Stop::Newline

@@ -54,6 +54,22 @@ impl Walker {
     ///
     /// Ignore rules are obeyed if `rules` is set and `root` is not itself ignored: then they tell nothing.
     pub(super) fn walk(&mut self, root: &Path, rules: bool) -> Vec<Found> {
+        match fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => {
+                if self.has_entered(&metadata) {
+                    return Vec::new();
+                }
+            }
+            Ok(metadata) => {
+                let mut found = Vec::new();
+                self.add(root.to_owned(), &metadata, &mut found);
+                return found;
+            }
+            Err(error) => {
+                self.problems.push(problem(root, &error));
+                return Vec::new();
+            }
+        }
         let rules = rules && !is_ignored(root);
         let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         let mut found = Vec::new();
@@ -86,6 +102,11 @@ impl Walker {
         }
         found.sort_by(|one, other| one.path.cmp(&other.path));
         found
+    }
+
+    fn has_entered(&self, metadata: &Metadata) -> bool {
+        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        folders.contains(&identity(metadata))
     }
 
     fn walk_folder(
