@@ -58,7 +58,15 @@ def write_project(folder: Path, modules: tuple[str, ...]) -> None:
 
 def available(modules: tuple[str, ...]) -> tuple[str, ...]:
     """Those that can be imported here: the table says what it measured."""
-    code = "import importlib, sys\nfor m in sys.argv[1:]:\n  try: importlib.import_module(m); print(m)\n  except ImportError: pass"
+    code = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        continue
+    print(name)
+"""
     done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True)
     return tuple(done.stdout.split())
 
@@ -139,8 +147,9 @@ def main() -> None:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench` (`benches/bench.py`). Each row alternates firehot with its rival in one run; times are",
-        f"medians of {options.runs} (ready: {max(5, options.runs // 4)}), the ratio is firehot / rival: below 1 is faster.",
+        "Written by `make bench` (`benches/bench.py`). Each row alternates firehot with its rival in one run; times",
+        f"are medians of {options.runs} (ready: {max(5, options.runs // 4)}), the ratio is firehot / rival: below 1 is",
+        "faster.",
         "",
         f"CPython {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.",
         "",

@@ -1,8 +1,9 @@
 """Keeps a template and its children from running stale bytecode. Standard library only.
 
 CPython takes a `.pyc` for fresh when the source's size and its mtime in whole seconds are those it was compiled from
-(importlib's `_validate_timestamp_pyc`). An edit in the same second that keeps the size is not seen. So a `.pyc` that was
-not written in a later second than its source's mtime is passed over: the source is compiled and the file written again.
+(importlib's `_validate_timestamp_pyc`). An edit in the same second that keeps the size is not seen. So a `.pyc` that
+was not written in a later second than its source's mtime is passed over: the source is compiled, and the file written
+again.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ def read(location: Path) -> Settings:
 
 
 def _settings(file: Path, table: Any) -> Settings:
+    if not isinstance(table, dict):
+        raise FirehotError(f"{file}: tool.firehot is a table, not {table!r}")
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name in _LISTS:
@@ -64,7 +66,7 @@ def _settings(file: Path, table: Any) -> Settings:
                 raise FirehotError(f"{file}: tool.firehot.{name} is a list of names, not {value!r}")
             values[name] = tuple(value)
         elif name == "import_timeout":
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise FirehotError(f"{file}: tool.firehot.{name} is a number of seconds, not {value!r}")
             values[name] = float(value)
         else:

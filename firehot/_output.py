@@ -22,14 +22,14 @@ def show(stream: TextIO | None, name: str, lines: bytes) -> None:
     try:
         if stream.isatty() and not os.environ.get("NO_COLOR"):
             prefix = f"\x1b[{_COLOURS[crc32(name.encode()) % len(_COLOURS)]}m[{name}]{_RESET} "
-    except (AttributeError, ValueError):
+    except Exception:  # The stream is the user's: whatever it raises must not end the pump.
         pass
     text = lines.decode("utf-8", "backslashreplace")
     parts = text.split("\n")
     text = "".join(f"{prefix}{part}\n" for part in parts[:-1])
     try:
         _write(stream, text)
-    except (OSError, ValueError):
+    except Exception:
         return
 
 

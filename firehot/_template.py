@@ -203,23 +203,24 @@ class Template:
     def _import(self, index: int, module: str, names: list[str]) -> None:
         count = len(sys.modules)
         loaded: list[tuple[str, int]] = []
-        failed: str | None = None
+        failed: tuple[str, str] | None = None
         for name in (None, *names):
+            full = f"{module}.{name}" if name else module
             start = time.perf_counter_ns()
             try:
                 __import__(module, fromlist=[name] if name else [])
             except BaseException as error:
-                failed = failed or _describe(error)
+                failed = failed or (full, _describe(error))
                 if name is None:
                     break
             else:
-                full = f"{module}.{name}" if name else module
                 if full in sys.modules:
                     loaded.append((full, (time.perf_counter_ns() - start) // 1000))
         self._send(type="imported", index=index, loaded=loaded)
         if failed is not None:
             residue = _left_behind(count)
-            self._send(type="failed", index=index, error=failed, residue=residue)
+            name, text = failed
+            self._send(type="failed", index=index, name=name, error=text, residue=residue)
 
     def _settle(self) -> None:
         """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""

@@ -61,7 +61,7 @@ def isolate_imports(
 
     Example:
         >>> from firehot import isolate_imports
-        >>> with isolate_imports("demopackage") as env:
+        >>> with isolate_imports("json") as env:
         ...     env.run(sum, [1, 2, 3])
         6
     """

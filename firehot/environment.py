@@ -149,7 +149,7 @@ class Environment:
 
         Example:
             >>> from firehot import isolate_imports
-            >>> with isolate_imports("demopackage") as env:
+            >>> with isolate_imports("json") as env:
             ...     env.exec(max, [3, 5, 4], kwargs={"default": 0}).result()
             5
         """

@@ -36,7 +36,7 @@ class IsolatedProcess(Generic[T]):
 
     Example:
         >>> from firehot import isolate_imports
-        >>> with isolate_imports("demopackage") as env:
+        >>> with isolate_imports("json") as env:
         ...     process = env.exec(pow, 2, 10)
         ...     process.result(), process.wait()
         (1024, 0)

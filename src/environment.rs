@@ -24,6 +24,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// A template that dies again and again right after it became ready is not started forever.
 const REVIVALS: usize = 2;
 
+/// Of the lines that import what is skipped, this many are logged; all are in the report.
+const LINES_SHOWN: usize = 3;
+
 /// What the caller's side does while the engine works for it.
 pub trait Caller {
     /// Called at least every 100 ms.
@@ -51,6 +54,8 @@ pub struct Config {
 pub struct Skipped {
     /// For users.
     pub reason: String,
+    /// How loud to say it.
+    pub severity: Severity,
     /// Where it is imported: file, line, source line.
     pub lines: Vec<(std::path::PathBuf, u32, String)>,
 }
@@ -77,8 +82,8 @@ pub struct Environment {
 struct State {
     scanner: Scanner,
     imports: Option<ImportSet>,
-    /// Imports that ended or stopped a template: not tried again while the environment is open.
-    left_out: BTreeMap<String, String>,
+    /// Imports (module, names) that ended or stopped a template, and why: not tried again while the environment is open.
+    left_out: BTreeMap<(String, Vec<String>), String>,
     problems: BTreeSet<String>,
     report: Report,
 }
@@ -86,8 +91,8 @@ struct State {
 /// How one attempt at a template went.
 enum Attempt {
     Ready(TemplateId, Report),
-    /// This import must not be tried again.
-    LeaveOut(String, String),
+    /// This import (its position in the preload list) must not be tried again.
+    LeaveOut(usize, String),
 }
 
 impl Environment {
@@ -291,7 +296,7 @@ impl Environment {
             let wanted: Vec<&Import> = imports
                 .imports
                 .iter()
-                .filter(|import| !state.left_out.contains_key(&import.module))
+                .filter(|import| !state.left_out.contains_key(&identity(import)))
                 .collect();
             let preload = Preload {
                 id,
@@ -312,14 +317,18 @@ impl Environment {
             match attempt {
                 Attempt::Ready(id, mut report) => {
                     state.add_left_out(imports, &mut report);
-                    log_report(imports, &report, started.elapsed());
+                    log_report(&report, &state.report, started.elapsed());
                     self.dispatcher.promote(id)?;
                     return Ok(report);
                 }
-                Attempt::LeaveOut(module, reason) => {
+                Attempt::LeaveOut(index, reason) => {
                     self.dispatcher.abandon(id)?;
-                    log::warn!("{module} is left out, and the template started again: {reason}");
-                    state.left_out.insert(module, reason);
+                    let Some(import) = wanted.get(index) else {
+                        continue;
+                    };
+                    let name = label(import);
+                    log::info!("{name} is left out, and the template started again: {reason}");
+                    state.left_out.insert(identity(import), reason);
                 }
             }
         }
@@ -338,22 +347,39 @@ impl State {
 
     fn add_left_out(&self, imports: &ImportSet, report: &mut Report) {
         for import in &imports.imports {
-            if let Some(reason) = self.left_out.get(&import.module) {
-                let skipped = Skipped::new(import, reason.clone());
-                report.skipped.insert(import.module.clone(), skipped);
+            if let Some(reason) = self.left_out.get(&identity(import)) {
+                report.skip(label(import), import, reason.clone());
             }
         }
     }
 }
 
-impl Skipped {
-    fn new(import: &Import, reason: String) -> Self {
+impl Report {
+    fn skip(&mut self, name: String, import: &Import, reason: String) {
         let lines = import
             .sites
             .iter()
             .map(|site| (site.file.clone(), site.line, site.text.clone()))
             .collect();
-        Self { reason, lines }
+        let skipped = Skipped {
+            reason,
+            severity: import.severity(),
+            lines,
+        };
+        self.skipped.insert(name, skipped);
+    }
+}
+
+/// What makes an entry of the import set this one.
+fn identity(import: &Import) -> (String, Vec<String>) {
+    (import.module.clone(), import.names.clone())
+}
+
+/// What an entry of the import set is called when it is to blame as a whole.
+fn label(import: &Import) -> String {
+    match import.names.as_slice() {
+        [name] if name != "*" => format!("{}.{name}", import.module),
+        [] | [..] => import.module.clone(),
     }
 }
 
@@ -396,17 +422,17 @@ impl Preload<'_> {
                 }
                 FromTemplate::Failed {
                     index,
+                    name,
                     error,
                     residue,
                 } => {
                     importing = None;
                     if residue {
                         let reason = format!("it failed and left parts of itself behind: {error}");
-                        return Ok(Attempt::LeaveOut(self.module(index), reason));
+                        return Ok(Attempt::LeaveOut(index, reason));
                     }
                     if let Some(import) = self.imports.get(index) {
-                        let skipped = Skipped::new(import, error);
-                        report.skipped.insert(import.module.clone(), skipped);
+                        report.skip(name, import, error);
                     }
                 }
                 FromTemplate::Ready { modules } => {
@@ -452,7 +478,7 @@ impl Preload<'_> {
                     };
                     let output = tail(&output);
                     let reason = format!("the template {how} while importing it{output}");
-                    return Ok(Err(Attempt::LeaveOut(self.module(index), reason)));
+                    return Ok(Err(Attempt::LeaveOut(index, reason)));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -466,7 +492,7 @@ impl Preload<'_> {
                     });
                 };
                 let reason = format!("its import took more than {} s", limit.as_secs_f64());
-                return Ok(Err(Attempt::LeaveOut(self.module(index), reason)));
+                return Ok(Err(Attempt::LeaveOut(index, reason)));
             }
         }
     }
@@ -503,25 +529,30 @@ fn log_difference(before: Option<&ImportSet>, after: &ImportSet) {
     log::info!("the import set changed (new: {new}; gone: {gone}): building a new template");
 }
 
-fn log_report(imports: &ImportSet, report: &Report, took: Duration) {
+/// What is skipped for the same reason as before was told then.
+fn log_report(report: &Report, before: &Report, took: Duration) {
     log::info!(
         "preloaded {} modules in {:.2} s, left out {}",
         report.modules.len(),
         took.as_secs_f64(),
         report.skipped.len()
     );
-    for import in &imports.imports {
-        let Some(skipped) = report.skipped.get(&import.module) else {
+    for (name, skipped) in &report.skipped {
+        let known = before.skipped.get(name);
+        if known.is_some_and(|known| known.reason == skipped.reason) {
             continue;
-        };
-        let mut text = format!("{} is not preloaded: {}", import.module, skipped.reason);
-        for (file, line, source) in skipped.lines.iter().take(3) {
+        }
+        let mut text = format!("{name} is not preloaded: {}", skipped.reason);
+        for (file, line, source) in skipped.lines.iter().take(LINES_SHOWN) {
             text.push_str(&format!("\n  {}:{line}: {source}", file.display()));
         }
-        if skipped.lines.len() > 3 {
-            text.push_str(&format!("\n  and {} more", skipped.lines.len() - 3));
+        if skipped.lines.len() > LINES_SHOWN {
+            text.push_str(&format!(
+                "\n  and {} more",
+                skipped.lines.len() - LINES_SHOWN
+            ));
         }
-        match import.severity() {
+        match skipped.severity {
             Severity::Warn => log::warn!("{text}"),
             Severity::Info => log::info!("{text}"),
         }

@@ -99,6 +99,8 @@ pub enum FromTemplate {
     Failed {
         /// Position in the preload list.
         index: usize,
+        /// What failed: the item's module, or a submodule of it.
+        name: String,
         /// Exception type and text, on one line.
         error: String,
         /// Whether submodules of what failed stayed behind in `sys.modules`.
