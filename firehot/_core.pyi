@@ -7,7 +7,7 @@ All waits give up the GIL and look after signals at least every 100 ms.
 from collections.abc import Callable
 from typing import Any, Literal, final
 
-__all__: list[str]
+__all__ = ["Engine", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
 __version__: str
 """Version of the compiled part; equal to `firehot.__version__`."""
 

@@ -169,7 +169,11 @@ impl Engine {
         let skipped = report
             .skipped
             .into_iter()
-            .map(|(name, skipped)| (name, skipped.reason, skipped.lines))
+            .map(|(name, skipped)| {
+                let sites = skipped.sites.into_iter();
+                let lines = sites.map(|site| (site.file, site.line, site.text));
+                (name, skipped.reason, lines.collect())
+            })
             .collect();
         Ok((report.modules, skipped))
     }

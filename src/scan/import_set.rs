@@ -45,21 +45,16 @@ pub struct Import {
 }
 
 impl Import {
-    /// How loud its failure is: a warning if some site runs whenever its file does and expects it to succeed, or if
-    /// it was asked for by `preload`.
+    /// How loud its failure is: a warning if some site runs whenever its file does, or if it was asked for by
+    /// `preload`. One guarded site makes it quiet: the project knows that the module may be missing, and what its
+    /// other sites stand under (`if HAS_NUMPY:`) can't be read from the text.
     pub fn severity(&self) -> Severity {
-        let quiet = |site: &Site| {
-            let Context {
-                nested,
-                guarded,
-                conditional,
-            } = site.context;
-            nested || guarded || conditional
-        };
-        if !self.sites.is_empty() && self.sites.iter().all(quiet) {
-            Severity::Info
-        } else {
+        let bare = |site: &Site| !(site.context.nested || site.context.conditional);
+        let optional = self.sites.iter().any(|site| site.context.guarded);
+        if self.sites.is_empty() || (!optional && self.sites.iter().any(bare)) {
             Severity::Warn
+        } else {
+            Severity::Info
         }
     }
 }
@@ -236,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn one_certain_site_makes_a_failure_a_warning() {
+    fn a_certain_site_makes_a_failure_a_warning_unless_another_is_guarded() {
         let quiet = [
             Context {
                 nested: true,
@@ -254,11 +249,21 @@ mod tests {
         let mut collector = Collector::new(names(&["z"]));
         for context in quiet {
             collector.add("a", &[], &site(1, context));
-            collector.add("b", &[], &site(1, context));
+            if !context.guarded {
+                collector.add("b", &[], &site(1, context));
+            }
+            collector.add("c", &[], &site(1, context));
         }
+        collector.add("c", &[], &plain(2));
         collector.add("b", &[], &plain(2));
         let set = collector.finish();
         let severities: Vec<_> = set.imports.iter().map(Import::severity).collect();
-        assert_eq!(severities, [Severity::Warn, Severity::Info, Severity::Warn]);
+        let expected = [
+            Severity::Warn,
+            Severity::Info,
+            Severity::Warn,
+            Severity::Info,
+        ];
+        assert_eq!(severities, expected);
     }
 }

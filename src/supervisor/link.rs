@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, UnixAddr};
@@ -154,9 +154,10 @@ impl Piece {
     }
 }
 
-/// Wakes the dispatcher out of its `poll`; any thread may.
+/// Wakes the dispatcher out of its `poll`; any thread may. Empty when the dispatcher has ended: a closed environment
+/// that somebody still holds keeps no descriptor.
 #[derive(Debug)]
-pub(super) struct Waker(UnixStream);
+pub(super) struct Waker(Mutex<Option<UnixStream>>);
 
 /// The dispatcher's end of a [`Waker`].
 #[derive(Debug)]
@@ -169,13 +170,20 @@ pub(super) fn waker() -> Result<(Waker, Wakeups), Error> {
             .set_nonblocking(true)
             .map_err(Error::system("set up a socket"))?;
     }
-    Ok((Waker(theirs), Wakeups(ours)))
+    Ok((Waker(Mutex::new(Some(theirs))), Wakeups(ours)))
 }
 
 impl Waker {
     /// A full socket means that a wake-up is already on its way.
     pub(super) fn wake(&self) {
-        let _ = nix::sys::socket::send(self.0.as_raw_fd(), &[1], QUIET);
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = stream.as_ref() {
+            let _ = nix::sys::socket::send(stream.as_raw_fd(), &[1], QUIET);
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! One thread per environment, the dispatcher, owns every template, child, socket and pipe. It sleeps in
-//! `poll` on all of them and on a waker; callers send it [`dispatcher::Command`]s over a channel. It shares
+//! One thread per environment, the dispatcher (`owner`), owns every template, child, socket and pipe. It sleeps in
+//! `poll` on all of them and on a waker; callers send it commands over a channel ([`dispatcher`]). It shares
 //! nothing but [`child::Ticket`]s, which it writes once and callers wait on.
 //!
 //! A child is over when its template reports that it reaped it; then what is left in its socket and pipes
@@ -17,6 +17,8 @@ pub mod child;
 pub mod dispatcher;
 mod link;
 pub mod output;
+mod owner;
 pub mod pump;
+mod readiness;
 mod running;
 pub mod template;

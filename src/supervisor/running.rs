@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(super) struct Running {
     /// Why it is about to end, when the host brought it about.
     pub(super) cause: Cause,
     pub(super) due: Due,
+    /// Its reply has come.
+    pub(super) returned: bool,
     /// Prefix and header, and body; sent when the fork is known to have happened, so that a call
     /// whose template died before can be given to another one.
     call: Option<(Vec<u8>, Arc<Vec<u8>>)>,
@@ -46,6 +48,8 @@ pub(super) enum Due {
     },
     /// Its time limit: SIGTERM, then SIGKILL.
     Limit(Instant, Duration),
+    /// It has returned and may end by itself until then: SIGTERM, and SIGKILL after the duration.
+    Terminate(Instant, Duration),
     /// SIGTERM was sent: SIGKILL.
     Kill(Instant),
     /// SIGKILL was sent: when this passes and nobody told of its death, the template is stuck.
@@ -57,7 +61,9 @@ impl Due {
         match self {
             Self::Never => None,
             Self::Fork { by, .. } => Some(by),
-            Self::Limit(at, _) | Self::Kill(at) | Self::Gone(at) => Some(at),
+            Self::Limit(at, _) | Self::Terminate(at, _) | Self::Kill(at) | Self::Gone(at) => {
+                Some(at)
+            }
         }
     }
 
@@ -65,7 +71,9 @@ impl Due {
     pub(super) fn forked(self) -> Self {
         let limit = match self {
             Self::Fork { limit, .. } => limit,
-            Self::Never | Self::Limit(..) | Self::Kill(_) | Self::Gone(_) => return self,
+            Self::Never | Self::Limit(..) | Self::Terminate(..) | Self::Kill(_) | Self::Gone(_) => {
+                return self
+            }
         };
         limit
             .and_then(|limit| Some(Self::Limit(Instant::now().checked_add(limit)?, limit)))
@@ -118,6 +126,7 @@ impl Running {
             pipes,
             cause: Cause::Itself,
             due,
+            returned: false,
             call: Some(call),
             mode,
             tail: Tail::default(),
@@ -177,6 +186,7 @@ impl Running {
         for frame in frames {
             match decode::<FromChild>(&frame) {
                 Ok(message) => {
+                    self.returned = true;
                     self.read_output(pump, true);
                     let reply = Settlement::Reply(Reply {
                         message,
@@ -206,12 +216,6 @@ impl Running {
         };
         log::debug!("{} ended: {end:?}", self.ticket.name);
         pump.settle(&self.ticket, Settlement::End(end), self.is_shown());
-    }
-}
-
-impl AsFd for Running {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
     }
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -142,12 +142,6 @@ impl Template {
     pub(super) fn kill(&mut self) {
         // It may have died a moment ago; then it is still there to be reaped.
         let _ = self.process.kill();
-    }
-}
-
-impl AsFd for Template {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
     }
 }
 

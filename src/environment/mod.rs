@@ -1,16 +1,20 @@
 //! Scan, compare, keep or replace the template. Does not know how a template is run, nor what Python is.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod preload;
+mod report;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 
-use crate::error::{tail, Error};
-use crate::protocol::message::{FromTemplate, PreloadItem};
-use crate::protocol::PROTOCOL;
-use crate::scan::{Import, ImportSet, Problem, ScanRequest, Scanner, Severity};
+use self::preload::{Attempt, Preload};
+use self::report::{label, log_difference, Problems};
+pub use self::report::{Report, Skipped};
+use crate::error::Error;
+use crate::scan::{Import, ImportSet, ScanRequest, Scanner};
 use crate::supervisor::child::{Cause, Ticket, Until};
 use crate::supervisor::dispatcher::{Dispatcher, Exec};
 use crate::supervisor::pump::Pump;
@@ -18,14 +22,8 @@ use crate::supervisor::template::{Event, Launch, TemplateId};
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
-/// From spawn to hello, and from the last import to ready: both take milliseconds.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
 /// A template that dies again and again right after it became ready is not started forever.
 const REVIVALS: usize = 2;
-
-/// Of the lines that import what is skipped, this many are logged; all are in the report.
-const LINES_SHOWN: usize = 3;
 
 /// What the caller's side does while the engine works for it.
 pub trait Caller {
@@ -49,26 +47,6 @@ pub struct Config {
     pub import_limit: Duration,
 }
 
-/// A module that is not preloaded, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// For users.
-    pub reason: String,
-    /// How loud to say it.
-    pub severity: Severity,
-    /// Where it is imported: file, line, source line.
-    pub lines: Vec<(std::path::PathBuf, u32, String)>,
-}
-
-/// What the running template has and has not.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// Module and import time in microseconds, in the order of import.
-    pub modules: Vec<(String, u64)>,
-    /// By module.
-    pub skipped: BTreeMap<String, Skipped>,
-}
-
 /// One package's scanner and template.
 #[derive(Debug)]
 pub struct Environment {
@@ -82,17 +60,19 @@ pub struct Environment {
 struct State {
     scanner: Scanner,
     imports: Option<ImportSet>,
-    /// Imports (module, names) that ended or stopped a template, and why: not tried again while the environment is open.
-    left_out: BTreeMap<(String, Vec<String>), String>,
-    problems: BTreeSet<String>,
+    /// Imports (module, names) that must not be tried.
+    left_out: BTreeMap<(String, Vec<String>), LeftOut>,
+    problems: Problems,
     report: Report,
 }
 
-/// How one attempt at a template went.
-enum Attempt {
-    Ready(TemplateId, Report),
-    /// This import (its position in the preload list) must not be tried again.
-    LeaveOut(usize, String),
+/// Why an import is not tried.
+#[derive(Debug)]
+struct LeftOut {
+    reason: String,
+    /// It ended the interpreter or stopped it: once is enough while the environment is open. One that merely failed is
+    /// tried with each new template, since it may have been mended.
+    dangerous: bool,
 }
 
 impl Environment {
@@ -113,7 +93,7 @@ impl Environment {
                 scanner: Scanner::new(config.scan),
                 imports: None,
                 left_out: BTreeMap::new(),
-                problems: BTreeSet::new(),
+                problems: Problems::default(),
                 report: Report::default(),
             }),
             owner: std::process::id(),
@@ -150,17 +130,19 @@ impl Environment {
             }
         };
         log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
-        state.report_problems(&scan.problems);
+        state.problems.log_new(&scan.problems);
         let changed = state
             .imports
             .as_ref()
             .is_none_or(|imports| imports.key() != scan.imports.key());
         if changed {
-            log_difference(state.imports.as_ref(), &scan.imports);
+            if let Some(before) = &state.imports {
+                log_difference(before, &scan.imports);
+            }
             let report = self.build(&mut state, &scan.imports, early, launch, caller)?;
             state.report = report;
         }
-        // Lines may have moved even when the set is the same.
+        state.report.locate(&scan.imports);
         state.imports = Some(scan.imports);
         Ok(changed)
     }
@@ -288,6 +270,7 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<Report, Error> {
         let started = Instant::now();
+        state.left_out.retain(|_, left| left.dangerous);
         loop {
             let (id, events) = match early.take() {
                 Some(started) => started,
@@ -316,245 +299,36 @@ impl Environment {
             };
             match attempt {
                 Attempt::Ready(id, mut report) => {
-                    state.add_left_out(imports, &mut report);
-                    log_report(&report, &state.report, started.elapsed());
+                    for import in &imports.imports {
+                        if let Some(left) = state.left_out.get(&identity(import)) {
+                            report.skip(label(import), import, left.reason.clone());
+                        }
+                    }
+                    report.locate(imports);
+                    report.log(&state.report, started.elapsed());
                     self.dispatcher.promote(id)?;
                     return Ok(report);
                 }
-                Attempt::LeaveOut(index, reason) => {
+                Attempt::LeaveOut {
+                    index,
+                    reason,
+                    dangerous,
+                } => {
                     self.dispatcher.abandon(id)?;
                     let Some(import) = wanted.get(index) else {
                         continue;
                     };
                     let name = label(import);
                     log::info!("{name} is left out, and the template started again: {reason}");
-                    state.left_out.insert(identity(import), reason);
+                    let left = LeftOut { reason, dangerous };
+                    state.left_out.insert(identity(import), left);
                 }
             }
         }
-    }
-}
-
-impl State {
-    /// Each is told once, and again only after it was mended in between.
-    fn report_problems(&mut self, problems: &[Problem]) {
-        let now: BTreeSet<String> = problems.iter().map(describe).collect();
-        for problem in now.difference(&self.problems) {
-            log::warn!("{problem}");
-        }
-        self.problems = now;
-    }
-
-    fn add_left_out(&self, imports: &ImportSet, report: &mut Report) {
-        for import in &imports.imports {
-            if let Some(reason) = self.left_out.get(&identity(import)) {
-                report.skip(label(import), import, reason.clone());
-            }
-        }
-    }
-}
-
-impl Report {
-    fn skip(&mut self, name: String, import: &Import, reason: String) {
-        let lines = import
-            .sites
-            .iter()
-            .map(|site| (site.file.clone(), site.line, site.text.clone()))
-            .collect();
-        let skipped = Skipped {
-            reason,
-            severity: import.severity(),
-            lines,
-        };
-        self.skipped.insert(name, skipped);
     }
 }
 
 /// What makes an entry of the import set this one.
 fn identity(import: &Import) -> (String, Vec<String>) {
     (import.module.clone(), import.names.clone())
-}
-
-/// What an entry of the import set is called when it is to blame as a whole.
-fn label(import: &Import) -> String {
-    match import.names.as_slice() {
-        [name] if name != "*" => format!("{}.{name}", import.module),
-        [] | [..] => import.module.clone(),
-    }
-}
-
-/// One template's way from spawn to ready.
-struct Preload<'a> {
-    id: TemplateId,
-    events: &'a Receiver<Event>,
-    imports: &'a [&'a Import],
-    limit: Duration,
-    caller: &'a dyn Caller,
-}
-
-impl Preload<'_> {
-    fn run(&self, dispatcher: &Dispatcher) -> Result<Attempt, Error> {
-        let items = self
-            .imports
-            .iter()
-            .map(|import| PreloadItem {
-                module: import.module.clone(),
-                names: import.names.clone(),
-            })
-            .collect();
-        dispatcher.preload(self.id, items)?;
-        let mut report = Report::default();
-        let mut importing: Option<usize> = None;
-        loop {
-            let message = match self.next(importing)? {
-                Ok(message) => message,
-                Err(attempt) => return Ok(attempt),
-            };
-            match message {
-                FromTemplate::Importing { index } => {
-                    importing = Some(index);
-                    self.caller
-                        .progress(&self.module(index), index, self.imports.len());
-                }
-                FromTemplate::Imported { loaded, .. } => {
-                    importing = None;
-                    report.modules.extend(loaded);
-                }
-                FromTemplate::Failed {
-                    index,
-                    name,
-                    error,
-                    residue,
-                } => {
-                    importing = None;
-                    if residue {
-                        let reason = format!("it failed and left parts of itself behind: {error}");
-                        return Ok(Attempt::LeaveOut(index, reason));
-                    }
-                    if let Some(import) = self.imports.get(index) {
-                        report.skip(name, import, error);
-                    }
-                }
-                FromTemplate::Ready { modules } => {
-                    log::debug!("the template is ready with {modules} modules");
-                    return Ok(Attempt::Ready(self.id, report));
-                }
-                FromTemplate::Hello {
-                    protocol, firehot, ..
-                } => check_versions(protocol, firehot)?,
-                FromTemplate::Forked { .. }
-                | FromTemplate::ForkFailed { .. }
-                | FromTemplate::Exited { .. }
-                | FromTemplate::Log { .. } => {}
-            }
-        }
-    }
-
-    fn module(&self, index: usize) -> String {
-        self.imports
-            .get(index)
-            .map(|import| import.module.clone())
-            .unwrap_or_default()
-    }
-
-    /// The next message, or what follows from there being none.
-    fn next(&self, importing: Option<usize>) -> Result<Result<FromTemplate, Attempt>, Error> {
-        let phase = if importing.is_some() {
-            "importing"
-        } else {
-            "starting"
-        };
-        let limit = importing.map_or(START_LIMIT, |_| self.limit);
-        let deadline = Instant::now().checked_add(limit);
-        loop {
-            let left =
-                deadline.map_or(ATTENTION, |at| at.saturating_duration_since(Instant::now()));
-            match self.events.recv_timeout(left.min(ATTENTION)) {
-                Ok(Event::Said(message)) => return Ok(Ok(message)),
-                Ok(Event::Garbled(error)) => return Err(error.into()),
-                Ok(Event::Died { how, output }) => {
-                    let Some(index) = importing else {
-                        return Err(Error::TemplateDied { how, phase, output });
-                    };
-                    let output = tail(&output);
-                    let reason = format!("the template {how} while importing it{output}");
-                    return Ok(Err(Attempt::LeaveOut(index, reason)));
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            self.caller.attend()?;
-            if deadline.is_some_and(|at| at <= Instant::now()) {
-                let Some(index) = importing else {
-                    return Err(Error::TemplateSilent {
-                        after: limit,
-                        phase,
-                    });
-                };
-                let reason = format!("its import took more than {} s", limit.as_secs_f64());
-                return Ok(Err(Attempt::LeaveOut(index, reason)));
-            }
-        }
-    }
-}
-
-fn describe(problem: &Problem) -> String {
-    let file = problem.file.display();
-    match problem.line {
-        Some(line) => format!("{file}:{line}: {}", problem.message),
-        None => format!("{file}: {}", problem.message),
-    }
-}
-
-fn check_versions(protocol: u32, firehot: String) -> Result<(), Error> {
-    if protocol == PROTOCOL {
-        return Ok(());
-    }
-    Err(Error::Mismatch {
-        ours: PROTOCOL,
-        our_version: env!("CARGO_PKG_VERSION"),
-        theirs: protocol,
-        their_version: firehot,
-    })
-}
-
-fn log_difference(before: Option<&ImportSet>, after: &ImportSet) {
-    let Some(before) = before else { return };
-    let (before, after) = (before.key(), after.key());
-    let names = |one: &BTreeSet<(&str, &str)>, other: &BTreeSet<(&str, &str)>| {
-        let names: BTreeSet<&str> = one.difference(other).map(|(module, _)| *module).collect();
-        names.into_iter().collect::<Vec<_>>().join(", ")
-    };
-    let (new, gone) = (names(&after, &before), names(&before, &after));
-    log::info!("the import set changed (new: {new}; gone: {gone}): building a new template");
-}
-
-/// What is skipped for the same reason as before was told then.
-fn log_report(report: &Report, before: &Report, took: Duration) {
-    log::info!(
-        "preloaded {} modules in {:.2} s, left out {}",
-        report.modules.len(),
-        took.as_secs_f64(),
-        report.skipped.len()
-    );
-    for (name, skipped) in &report.skipped {
-        let known = before.skipped.get(name);
-        if known.is_some_and(|known| known.reason == skipped.reason) {
-            continue;
-        }
-        let mut text = format!("{name} is not preloaded: {}", skipped.reason);
-        for (file, line, source) in skipped.lines.iter().take(LINES_SHOWN) {
-            text.push_str(&format!("\n  {}:{line}: {source}", file.display()));
-        }
-        if skipped.lines.len() > LINES_SHOWN {
-            text.push_str(&format!(
-                "\n  and {} more",
-                skipped.lines.len() - LINES_SHOWN
-            ));
-        }
-        match skipped.severity {
-            Severity::Warn => log::warn!("{text}"),
-            Severity::Info => log::info!("{text}"),
-        }
-    }
 }

@@ -1,0 +1,143 @@
+//! What a template has and has not, and how it is told. Decides nothing.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::scan::{Import, ImportSet, Problem, Severity, Site};
+
+/// Of the lines that import what is skipped, this many are logged; all are in the report.
+const LINES_SHOWN: usize = 3;
+
+/// What the running template has and has not.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Module and import time in microseconds, in the order of import.
+    pub modules: Vec<(String, u64)>,
+    /// What is not preloaded, by name.
+    pub skipped: BTreeMap<String, Skipped>,
+}
+
+/// A module that is not preloaded, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// For users.
+    pub reason: String,
+    /// Where it is imported, as of the last scan.
+    pub sites: Vec<Site>,
+    module: String,
+    severity: Severity,
+}
+
+impl Report {
+    pub(super) fn skip(&mut self, name: String, import: &Import, reason: String) {
+        let skipped = Skipped {
+            reason,
+            sites: Vec::new(),
+            module: import.module.clone(),
+            severity: Severity::Info,
+        };
+        self.skipped.insert(name, skipped);
+    }
+
+    /// Takes the places from a scan: edits move lines without changing what is imported.
+    pub(super) fn locate(&mut self, imports: &ImportSet) {
+        for skipped in self.skipped.values_mut() {
+            let entries = imports
+                .imports
+                .iter()
+                .filter(|import| import.module == skipped.module);
+            skipped.severity = entries
+                .clone()
+                .map(Import::severity)
+                .max()
+                .unwrap_or(Severity::Info);
+            skipped.sites = entries.flat_map(|import| import.sites.clone()).collect();
+        }
+    }
+
+    /// Says what became of the preload. What is skipped for the same reason as before was told then.
+    pub(super) fn log(&self, before: &Self, took: Duration) {
+        log::info!(
+            "preloaded {} modules in {:.2} s, left out {}",
+            self.modules.len(),
+            took.as_secs_f64(),
+            self.skipped.len()
+        );
+        for (name, skipped) in &self.skipped {
+            let known = before.skipped.get(name);
+            if known.is_some_and(|known| known.reason == skipped.reason) {
+                continue;
+            }
+            let text = skipped.describe(name);
+            match skipped.severity {
+                Severity::Warn => log::warn!("{text}"),
+                Severity::Info => log::info!("{text}"),
+            }
+        }
+    }
+}
+
+impl Skipped {
+    fn describe(&self, name: &str) -> String {
+        let mut text = format!("{name} is not preloaded: {}", self.reason);
+        for site in self.sites.iter().take(LINES_SHOWN) {
+            let (file, line) = (site.file.display(), site.line);
+            // Writing to a String does not fail.
+            let _ = write!(text, "\n  {file}:{line}: {}", site.text);
+        }
+        let more = self.sites.len().saturating_sub(LINES_SHOWN);
+        if more > 0 {
+            let _ = write!(text, "\n  and {more} more");
+        }
+        text
+    }
+}
+
+/// What an entry of the import set is called when it is to blame as a whole.
+pub(super) fn label(import: &Import) -> String {
+    match import.names.as_slice() {
+        [name] if name != "*" => format!("{}.{name}", import.module),
+        [] | [..] => import.module.clone(),
+    }
+}
+
+/// Files that are broken. Each is told once, and again only after it was mended in between.
+#[derive(Debug, Default)]
+pub(super) struct Problems(BTreeSet<String>);
+
+impl Problems {
+    pub(super) fn log_new(&mut self, problems: &[Problem]) {
+        let now: BTreeSet<String> = problems
+            .iter()
+            .map(|problem| {
+                let file = problem.file.display();
+                match problem.line {
+                    Some(line) => format!("{file}:{line}: {}", problem.message),
+                    None => format!("{file}: {}", problem.message),
+                }
+            })
+            .collect();
+        for problem in now.difference(&self.0) {
+            log::warn!("{problem}");
+        }
+        self.0 = now;
+    }
+}
+
+/// Says why a new template is built.
+pub(super) fn log_difference(before: &ImportSet, after: &ImportSet) {
+    let (before, after) = (before.key(), after.key());
+    let names = |one: &BTreeSet<(&str, &str)>, other: &BTreeSet<(&str, &str)>| {
+        let names: BTreeSet<&str> = one.difference(other).map(|(module, _)| *module).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let (new, gone) = (names(&after, &before), names(&before, &after));
+    log::info!("the imports have changed (new: {new}; gone: {gone}): building a new template");
+}
