@@ -27,9 +27,9 @@ IN_VENV := $(VENV)/bin/python
 PIP := $(IN_VENV) -m pip --quiet
 # maturin looks for the environment in this variable.
 MATURIN := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(IN_VENV) -m maturin
-# pyo3's build script asks this interpreter. maturin hands it a configuration of its own instead, so that in one target
-# folder each of the two would undo what the other has built.
-CLIPPY_PYTHON := PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo clippy --target-dir target/clippy-python
+# Apart from the builds: maturin hands pyo3 a configuration of its own where clippy has it ask the interpreter, and in
+# one target folder each of the two would undo what the other has built.
+CLIPPY := PYO3_PYTHON="$(CURDIR)/$(VENV)/bin/python" cargo clippy --target-dir target/clippy --all-targets
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -72,8 +72,8 @@ test-heavy: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the slow and hea
 
 lint: check-lint build-develop $(STAMPS)/lint $(STAMPS)/demo  ## Check formatting, clippy, ruff, mypy and the stubs of the native module
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	$(CLIPPY_PYTHON) --all-targets --features python -- -D warnings
+	$(CLIPPY) -- -D warnings
+	$(CLIPPY) --features python -- -D warnings
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m mypy --strict

@@ -31,9 +31,10 @@ _PR_SET_PDEATHSIG = 1
 class Inherited:
     """What the template's imports and its start left, which every child has to know."""
 
-    def __init__(self, mask: set[int]) -> None:
-        """Before the preload; `mask` is the signal mask that the host gave."""
+    def __init__(self, mask: set[int], at_start: frozenset[str]) -> None:
+        """Before the preload: the signal mask that the host gave, and the modules of any interpreter."""
         self.mask = mask
+        self.at_start = at_start
         self.sigchld: Any = signal.SIG_DFL
         self.environ_at_start: dict[str, str] = {}
         self.environ_changes: dict[str, str | None] = {}
@@ -102,6 +103,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
         if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
             stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
     os.chdir(state["cwd"])
+    _uncover(inherited.at_start)
     importlib.invalidate_caches()
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
@@ -129,6 +131,40 @@ def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
         import time
 
         time.tzset()
+
+
+def _uncover(at_start: frozenset[str]) -> None:
+    """Takes modules out of `sys.modules` that another one of the same name hides in this process.
+
+    Only entries of the path before the standard library's can hide what the template has loaded: the folder of the
+    script, mostly, with a `json.py` or a `utils.py` of the project in it.
+    """
+    library = os.path.dirname(os.__file__)
+    passed: list[str] = []
+    for entry in sys.path:
+        folder = os.path.abspath(entry)
+        if folder == library:
+            return
+        passed.append(folder + os.sep)
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            stem, _, suffix = name.partition(".")
+            module = sys.modules.get(stem)
+            if module is None or stem in at_start or stem == "__main__":
+                continue
+            file = getattr(module, "__file__", None)
+            if not isinstance(file, str) or os.path.abspath(file).startswith(tuple(passed)):
+                continue
+            if suffix == "py" or os.path.isfile(os.path.join(folder, stem, "__init__.py")):
+                _forget(stem)
+
+
+def _forget(package: str) -> None:
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        del sys.modules[name]
 
 
 def fresh_main(state: dict[str, Any]) -> None:
@@ -170,6 +206,7 @@ def _reseed() -> None:
 
 def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inherited) -> int:
     """Runs the call and sends its outcome; returns the exit code. `sys.exit` sends nothing: the exit code says it."""
+    own = getpid()
     try:
         _enter(state, inherited)
         function, args, kwargs = _call.load(call)
@@ -185,6 +222,8 @@ def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inh
         code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     # What was written before the return is in the pipe before the outcome is in the socket.
     flush_streams()
+    if getpid() != own:
+        return code  # The function has forked, and this is not the process that was called.
     try:
         _wire.send(sock, header, body)
     except (OSError, _wire.BadFrame) as error:

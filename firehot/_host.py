@@ -20,7 +20,8 @@ Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, bytes]
 _BOOTSTRAP = (
     # The folder of this firehot comes as an argument: no entry of sys.path can put another one, or a module that hides
     # one of the standard library, in its place.
-    "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; "
+    # What is loaded at this point is loaded in any interpreter.
+    "import sys; at_start = frozenset(sys.modules); sys.path[:1] = [p for p in sys.path[:1] if p]; "
     "from importlib.util import module_from_spec as m, spec_from_file_location as s; "
     "f = sys.argv[1]; "
     "i = s('firehot', f + '/__init__.py', submodule_search_locations=[f]); "

@@ -70,14 +70,15 @@ def main() -> NoReturn:
         _exit(0)
     if header["protocol"] != _wire.PROTOCOL:
         _exit(1)  # The host has read our hello and says so.
-    template = Template(sock, header["host"], mask, pickle.loads(body))
-    template.serve()
+    at_start: frozenset[str] = sys.modules["__main__"].__dict__["at_start"]
+    inherited = _child.Inherited(mask, at_start)
+    Template(sock, header["host"], inherited, pickle.loads(body)).serve()
 
 
 class Template:
     """The state of the template's one thread."""
 
-    def __init__(self, sock: int, host: int, mask: set[int], setup: dict[str, Any]) -> None:
+    def __init__(self, sock: int, host: int, inherited: _child.Inherited, setup: dict[str, Any]) -> None:
         self._sock = sock
         self._stream = _socket.socket(fileno=sock)
         self._incoming = bytearray()
@@ -93,7 +94,7 @@ class Template:
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
-        self._inherited = _child.Inherited(mask)
+        self._inherited = inherited
 
     def serve(self) -> NoReturn:
         """Answers messages and reaps children, each as soon as it happens."""

@@ -45,8 +45,7 @@ struct Piece {
 impl Link {
     /// This process's end, and the one to give away (blocking, closed on exec).
     pub(super) fn pair() -> Result<(Self, OwnedFd), Error> {
-        let (ours, theirs) =
-            UnixStream::pair().map_err(Error::system("create a pair of sockets"))?;
+        let (ours, theirs) = pair()?;
         ours.set_nonblocking(true)
             .map_err(Error::system("set up a socket"))?;
         let link = Self {
@@ -163,8 +162,27 @@ pub(super) struct Waker(Mutex<Option<UnixStream>>);
 #[derive(Debug)]
 pub(super) struct Wakeups(UnixStream);
 
+fn pair() -> Result<(UnixStream, UnixStream), Error> {
+    let (one, other) = UnixStream::pair().map_err(Error::system("create a pair of sockets"))?;
+    Ok((
+        above_stdio(one.into())?.into(),
+        above_stdio(other.into())?.into(),
+    ))
+}
+
+/// Moves a descriptor out of the place of a standard one, which a host may have closed: what inherits the host's
+/// stdio must not be given the engine's own sockets.
+pub(super) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
+    if fd.as_raw_fd() > nix::libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    // The standard library duplicates to 3 or above.
+    fd.try_clone()
+        .map_err(Error::system("duplicate a descriptor"))
+}
+
 pub(super) fn waker() -> Result<(Waker, Wakeups), Error> {
-    let (theirs, ours) = UnixStream::pair().map_err(Error::system("create a pair of sockets"))?;
+    let (theirs, ours) = pair()?;
     for stream in [&theirs, &ours] {
         stream
             .set_nonblocking(true)

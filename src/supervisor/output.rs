@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 
+use super::link::above_stdio;
 use crate::error::Error;
 
 /// Where a child's output goes.
@@ -50,7 +51,7 @@ impl Pipe {
     /// The reading end, and the one to give to the child.
     pub(super) fn new(stream: Stream) -> Result<(Self, OwnedFd), Error> {
         let (reader, writer) = io::pipe().map_err(Error::system("create a pipe"))?;
-        let reader = File::from(OwnedFd::from(reader));
+        let reader = File::from(above_stdio(reader.into())?);
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(io::Error::from)
             .map_err(Error::system("set up a pipe"))?;
@@ -60,7 +61,7 @@ impl Pipe {
             stream,
             line: Vec::new(),
         };
-        Ok((pipe, writer.into()))
+        Ok((pipe, above_stdio(writer.into())?))
     }
 
     pub(super) fn is_open(&self) -> bool {

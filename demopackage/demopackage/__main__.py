@@ -1,0 +1,5 @@
+"""`python -m demopackage`."""
+
+from demopackage.app import main
+
+raise SystemExit(main())

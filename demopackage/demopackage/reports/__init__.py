@@ -1,0 +1,1 @@
+"""Reports on the open orders, by format."""

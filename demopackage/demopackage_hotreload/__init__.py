@@ -1,0 +1,1 @@
+"""Runs demopackage and datasette under firehot; tells what happens and how long it takes."""

@@ -1,0 +1,101 @@
+"""Fixtures: nothing may outlive a test; packages and scripts to throw away."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from support import (
+    MARK,
+    PROC,
+    Project,
+    Scripts,
+    firehot_threads,
+    marked_processes,
+    open_descriptors,
+    wait_until,
+    zombies_of,
+)
+
+from firehot.environment import Environment
+
+_PATIENCE = 2.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Marks every process that a test starts, and asserts that none of them, no descriptor and no thread is left."""
+    mark = uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.delenv("FIREHOT_LOG_LEVEL", raising=False)
+    before = open_descriptors()
+    threads = firehot_threads()
+    yield mark
+
+    def leftovers() -> dict[str, object]:
+        after = open_descriptors()
+        found = {
+            "processes": marked_processes(mark) if PROC.is_dir() else {},
+            "zombies": zombies_of(os.getpid()) if PROC.is_dir() else [],
+            "descriptors": {fd: to for fd, to in after.items() if before.get(fd) != to},
+            "threads": firehot_threads() if not threads else [],
+        }
+        return {what: value for what, value in found.items() if value}
+
+    if leftovers():
+        # What the test could reach itself may be closed by its destruction.
+        request.node.funcargs.clear()
+        gc.collect()
+    wait_until(lambda: not leftovers(), _PATIENCE)
+    left = leftovers()
+    # The next test does not suffer from this one.
+    for pid in marked_processes(mark):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    assert not left
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A package with a unique name, importable here, and a folder for its third-party modules."""
+    made = Project(tmp_path)
+    monkeypatch.syspath_prepend(str(made.site))
+    monkeypatch.syspath_prepend(str(made.root))
+    known = set(sys.modules)
+    yield made
+    folders = (str(made.root), str(made.site))
+    for name in set(sys.modules) - known:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(folders):
+            del sys.modules[name]
+    for folder in list(sys.path_importer_cache):
+        if folder.startswith(folders):
+            del sys.path_importer_cache[folder]
+
+
+@pytest.fixture
+def env(project: Project) -> Iterator[Environment]:
+    """An open environment of an empty project."""
+    with project.open() as environment:
+        yield environment
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Scripts:
+    """Runs scripts in processes of their own."""
+    return Scripts(tmp_path / "scripts")
+
+
+@pytest.fixture
+def script_package(scripts: Scripts) -> str:
+    """A package beside the scripts, so that they can import it: `my_package`, as in the example."""
+    scripts.save("", "my_package/__init__.py")
+    scripts.save("import json\nimport decimal\n", "my_package/app.py")
+    return "my_package"

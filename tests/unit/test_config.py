@@ -1,0 +1,71 @@
+"""`[tool.firehot]` of pyproject.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firehot import FirehotError
+from firehot._config import Settings, read
+
+
+def project(folder: Path, text: str | bytes) -> Path:
+    file = folder / "pyproject.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    package = folder / "src" / "package"
+    package.mkdir(parents=True)
+    return package
+
+
+def test_all_settings_are_read(tmp_path: Path) -> None:
+    package = project(
+        tmp_path,
+        """
+        [tool.firehot]
+        preload = ["a", "b.c"]
+        ignored_modules = ["d"]
+        first_party = []
+        import_timeout = 5
+        """,
+    )
+    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0)
+
+
+def test_no_file_and_no_table_are_the_defaults(tmp_path: Path) -> None:
+    assert read(project(tmp_path, "[tool.other]\nx = 1\n")) == Settings()
+    assert Settings() == Settings((), (), (), 60.0)
+
+
+def test_the_nearest_file_counts(tmp_path: Path) -> None:
+    package = project(tmp_path, '[tool.firehot]\npreload = ["outer"]\n')
+    (tmp_path / "src" / "pyproject.toml").write_text('[tool.firehot]\npreload = ["inner"]\n')
+    assert read(package).preload == ("inner",)
+
+
+def test_the_file_of_a_package_that_is_its_own_project_counts(tmp_path: Path) -> None:
+    package = project(tmp_path, '[tool.firehot]\npreload = ["outer"]\n')
+    file = package / "module.py"
+    assert read(file).preload == ("outer",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[tool.firehot]\npreload = "a"\n', "preload is a list of names"),
+        ("[tool.firehot]\nfirst_party = [1]\n", "first_party is a list of names"),
+        ("[tool.firehot]\nimport_timeout = 0\n", "import_timeout is a number of seconds"),
+        ("[tool.firehot]\nimport_timeout = true\n", "import_timeout is a number of seconds"),
+        ('[tool.firehot]\nimport_timeout = "5"\n', "import_timeout is a number of seconds"),
+        ("[tool.firehot]\nimport_timeout = nan\n", "import_timeout is a number of seconds"),
+        ("[tool.firehot]\npreloads = []\n", "preloads is unknown; known are preload, "),
+        ("[tool.firehot\n", "no valid TOML"),
+        ("[tool]\nfirehot = 3\n", "tool.firehot"),
+        (b"\xff", "can't be read"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_the_file(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(FirehotError) as caught:
+        read(project(tmp_path, text))
+    assert message in str(caught.value)
+    assert str(tmp_path / "pyproject.toml") in str(caught.value)
