@@ -44,16 +44,20 @@ impl Report {
     /// Takes the places from a scan: edits move lines without changing what is imported.
     pub(super) fn locate(&mut self, imports: &ImportSet) {
         for skipped in self.skipped.values_mut() {
-            let entries = imports
+            // A module has several entries when its submodules are named after other imports: one verdict for all.
+            let sites = imports
                 .imports
                 .iter()
-                .filter(|import| import.module == skipped.module);
-            skipped.severity = entries
-                .clone()
-                .map(Import::severity)
-                .max()
-                .unwrap_or(Severity::Info);
-            skipped.sites = entries.flat_map(|import| import.sites.clone()).collect();
+                .filter(|import| import.module == skipped.module)
+                .flat_map(|import| import.sites.clone())
+                .collect();
+            let merged = Import {
+                module: skipped.module.clone(),
+                names: Vec::new(),
+                sites,
+            };
+            skipped.severity = merged.severity();
+            skipped.sites = merged.sites;
         }
     }
 

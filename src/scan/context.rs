@@ -85,6 +85,10 @@ fn inside(block: &Block, header: &[u8], outer: State, before: State, caught: boo
         type_checking: outer.type_checking,
         ..State::default()
     };
+    state.context.tested |= matches!(
+        block.keyword,
+        Keyword::If | Keyword::Elif | Keyword::Else | Keyword::Match | Keyword::While
+    );
     match block.keyword {
         Keyword::Def => state.context.nested = true,
         Keyword::If | Keyword::Elif => {

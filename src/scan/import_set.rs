@@ -45,16 +45,24 @@ pub struct Import {
 }
 
 impl Import {
-    /// How loud its failure is: a warning if some site runs whenever its file does, or if it was asked for by
-    /// `preload`. One guarded site makes it quiet: the project knows that the module may be missing, and what its
-    /// other sites stand under (`if HAS_NUMPY:`) can't be read from the text.
+    /// How loud its failure is: a warning if some site runs whenever its file does and expects it to succeed, or if
+    /// it was asked for by `preload`. A site under a test counts as such unless another site is guarded: then the
+    /// project knows that the module may be missing, and `if HAS_NUMPY:` stands for that.
     pub fn severity(&self) -> Severity {
-        let bare = |site: &Site| !(site.context.nested || site.context.conditional);
         let optional = self.sites.iter().any(|site| site.context.guarded);
-        if self.sites.is_empty() || (!optional && self.sites.iter().any(bare)) {
-            Severity::Warn
-        } else {
+        let quiet = |site: &Site| {
+            let Context {
+                nested,
+                guarded,
+                conditional,
+                tested,
+            } = site.context;
+            nested || guarded || conditional || (tested && optional)
+        };
+        if !self.sites.is_empty() && self.sites.iter().all(quiet) {
             Severity::Info
+        } else {
+            Severity::Warn
         }
     }
 }
@@ -231,39 +239,40 @@ mod tests {
     }
 
     #[test]
-    fn a_certain_site_makes_a_failure_a_warning_unless_another_is_guarded() {
-        let quiet = [
-            Context {
-                nested: true,
-                ..Context::default()
-            },
-            Context {
-                guarded: true,
-                ..Context::default()
-            },
-            Context {
-                conditional: true,
-                ..Context::default()
-            },
+    fn one_certain_site_makes_a_failure_a_warning() {
+        let certain = Context::default();
+        let nested = Context {
+            nested: true,
+            ..certain
+        };
+        let guarded = Context {
+            guarded: true,
+            ..certain
+        };
+        let conditional = Context {
+            conditional: true,
+            ..certain
+        };
+        let tested = Context {
+            tested: true,
+            ..certain
+        };
+        let table: [(&[Context], Severity); 7] = [
+            (&[], Severity::Warn),
+            (&[nested, guarded, conditional], Severity::Info),
+            (&[nested, certain], Severity::Warn),
+            (&[guarded, certain], Severity::Warn),
+            (&[tested], Severity::Warn),
+            (&[tested, guarded], Severity::Info),
+            (&[tested, nested], Severity::Warn),
         ];
-        let mut collector = Collector::new(names(&["z"]));
-        for context in quiet {
-            collector.add("a", &[], &site(1, context));
-            if !context.guarded {
-                collector.add("b", &[], &site(1, context));
-            }
-            collector.add("c", &[], &site(1, context));
+        for (contexts, severity) in table {
+            let import = Import {
+                module: "a".into(),
+                names: Vec::new(),
+                sites: contexts.iter().map(|context| site(1, *context)).collect(),
+            };
+            assert_eq!(import.severity(), severity, "{contexts:?}");
         }
-        collector.add("c", &[], &plain(2));
-        collector.add("b", &[], &plain(2));
-        let set = collector.finish();
-        let severities: Vec<_> = set.imports.iter().map(Import::severity).collect();
-        let expected = [
-            Severity::Warn,
-            Severity::Info,
-            Severity::Warn,
-            Severity::Info,
-        ];
-        assert_eq!(severities, expected);
     }
 }

@@ -114,6 +114,8 @@ pub struct Context {
     pub guarded: bool,
     /// Under a test of the platform or of the interpreter's version.
     pub conditional: bool,
+    /// Under any test: `if HAS_NUMPY:`, or the `else` of a `try`.
+    pub tested: bool,
 }
 
 /// `import a` or `from a import b`.
