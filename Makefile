@@ -79,7 +79,7 @@ lint: check-lint build-develop $(STAMPS)/lint $(STAMPS)/demo  ## Check formattin
 	$(IN_VENV) -m mypy --strict
 	$(IN_VENV) -m mypy.stubtest --mypy-config-file pyproject.toml firehot._core
 
-bench: build-release $(STAMPS)/demo  ## Measure an optimised build and print the table of docs/benchmarks.md
+bench: build-release $(STAMPS)/test $(STAMPS)/demo  ## Measure an optimised build and print the table of docs/benchmarks.md
 	@test -f benches/bench.py || { echo "benches/bench.py is not in this checkout" >&2; exit 1; }
 	$(IN_VENV) benches/bench.py $(BENCH_ARGS)
 

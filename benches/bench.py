@@ -147,9 +147,9 @@ def main() -> None:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench` (`benches/bench.py`). Each row alternates firehot with its rival in one run; times",
-        f"are medians of {options.runs} (ready: {max(5, options.runs // 4)}), the ratio is firehot / rival: below 1 is",
-        "faster.",
+        "Written by `make bench` (`benches/bench.py`). Each row alternates firehot with its rival in one run;",
+        f"times are medians of {options.runs} (ready: {max(5, options.runs // 4)}), the ratio is firehot / rival:",
+        "below 1 is faster. The rows without a rival are one measurement each.",
         "",
         f"CPython {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.",
         "",

@@ -16,7 +16,7 @@ use crate::protocol::message::MessageError;
 
 /// Read at most this much from one socket before the others get their turn.
 const TURN: usize = 8 << 20;
-const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 64 << 10;
 
 /// A write to a closed socket is an error, not a SIGPIPE: a host may have restored its default action.
 #[cfg(not(target_vendor = "apple"))]
@@ -100,7 +100,7 @@ impl Link {
     /// [`MessageError`] when the stream is damaged; it is not read again.
     pub(super) fn read(&mut self) -> Result<Vec<Frame>, MessageError> {
         let mut frames = Vec::new();
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = [0; CHUNK];
         let mut taken = 0;
         while self.open && taken < TURN {
             match self.stream.read(&mut buffer) {
