@@ -12,6 +12,7 @@ import os
 from importlib.machinery import SourceFileLoader
 
 _read = SourceFileLoader.get_data
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _BYTECODE = (".pyc", ".pyo")
 
 
@@ -22,9 +23,15 @@ def distrust_young_bytecode() -> None:
 
 def _get_data(self: SourceFileLoader, path: str) -> bytes:
     # The loader reads its source by the same method, and data files of packages as well.
-    if path.endswith(_BYTECODE) and path != self.path and _is_young(self.path, path):
+    if path.endswith(_BYTECODE) and path != self.path and _is_edited(self.path) and _is_young(self.path, path):
         raise FileNotFoundError(path)
     return _read(self, path)
+
+
+def _is_edited(source: str | bytes) -> bool:
+    """Whether people edit it. Installed files come with their bytecode, and some systems give all of them one mtime."""
+    path = os.fsdecode(source)
+    return not ("site-packages" in path or "dist-packages" in path or path.startswith(_LIBRARY))
 
 
 def _is_young(source: str | bytes, bytecode: str) -> bool:

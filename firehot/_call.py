@@ -19,6 +19,9 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 _LENGTH = Struct("<I")
+MAX_LENGTH = (1 << 32) - 1
+"""Bytes that the body of a frame may have: its length is a u32."""
+_TEXT = 10_000
 
 
 class _Loading:
@@ -162,3 +165,42 @@ class ResultUnpickler(pickle.Unpickler):
 def load_result(body: bytes) -> object:
     """The object in a reply's body."""
     return ResultUnpickler(io.BytesIO(body)).load()
+
+
+class _StandIn:
+    """Takes the place of a class that is not to be had here, and shows what its object held."""
+
+    _shown: tuple[object, ...] = ()
+
+    def __new__(cls, *args: object, **kwargs: object) -> _StandIn:
+        made = super().__new__(cls)
+        made._shown = (*args, *(f"{name}={value!r}" for name, value in kwargs.items()))
+        return made
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        self._shown = (*self._shown, state)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(repr(part) for part in self._shown)
+        return f"{type(self).__module__}.{type(self).__qualname__}({inside})"
+
+
+class _DescribingUnpickler(pickle.Unpickler):
+    """Builds stand-ins for everything but the types that Python itself is made of; imports nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("builtins", "collections", "copyreg", "datetime", "decimal", "uuid"):
+            return super().find_class(module, name)
+        return type(name.rpartition(".")[2], (_StandIn,), {"__module__": module, "__qualname__": name})
+
+
+def describe_result(body: bytes) -> str:
+    """A result as text, for when it can't be rebuilt."""
+    try:
+        text = repr(_DescribingUnpickler(io.BytesIO(body)).load())
+    except Exception:
+        return "an object that can't be shown either"
+    return text if len(text) <= _TEXT else text[:_TEXT] + "..."

@@ -19,6 +19,8 @@ import types
 import weakref
 from collections.abc import Callable
 from posix import _exit, close, dup2, getpid, getppid
+from signal import pthread_sigmask, set_wakeup_fd
+from signal import signal as set_handler
 from typing import Any, NoReturn
 
 from firehot import _call, _wire
@@ -26,6 +28,8 @@ from firehot import _call, _wire
 _HIGH = 200
 """Own descriptors lie above this, out of the way of programs that count on the next free number."""
 _PR_SET_PDEATHSIG = 1
+_TEXT = 1 << 20
+"""Characters of an exception's text and traceback that are sent; the exception itself is sent whole."""
 
 
 class Inherited:
@@ -59,9 +63,9 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
         dup2(fd, target)
         close(fd)
     die_with_parent(template)
-    signal.set_wakeup_fd(-1)
+    set_wakeup_fd(-1)
     if inherited.sigchld is not None:  # None: a handler that Python does not know.
-        signal.signal(signal.SIGCHLD, inherited.sigchld)
+        set_handler(signal.SIGCHLD, inherited.sigchld)
     sock = move_up(sock)
     try:
         _, body = _wire.receive(sock)
@@ -88,7 +92,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     _set_environ(state["environ"], inherited)
     os.umask(state["umask"])
     for number in state["ignored_signals"]:
-        signal.signal(number, signal.SIG_IGN)
+        set_handler(number, signal.SIG_IGN)
     sys.argv[:] = state["argv"]
     sys.orig_argv[:] = state["orig_argv"]
     path: list[str] = state["path"]
@@ -108,7 +112,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
     _reseed()
-    signal.pthread_sigmask(signal.SIG_SETMASK, inherited.mask)
+    pthread_sigmask(signal.SIG_SETMASK, inherited.mask)
 
 
 def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
@@ -212,12 +216,15 @@ def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inh
         function, args, kwargs = _call.load(call)
         result = function(*args, **kwargs)
         del function, args, kwargs
-        header, body = _pickle_result(result)
+        header, body = _pickle_result(result, b"cloudpickle" in bytes(call))
         del result
         code = 0
     except SystemExit as error:
         return _exit_code(error)
     except BaseException as error:
+        if getpid() != own:
+            _print_exception(error)
+            return 1
         header, body = _pickle_exception(error)
         code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     # What was written before the return is in the pipe before the outcome is in the socket.
@@ -232,10 +239,10 @@ def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inh
     return code
 
 
-def _pickle_result(result: object) -> tuple[dict[str, Any], bytes]:
+def _pickle_result(result: object, by_value: bool) -> tuple[dict[str, Any], bytes]:
     name = type_name(result)
     try:
-        return {"type": "returned", "type_name": name}, _dumps(result)
+        return {"type": "returned", "type_name": name}, _dumps(result, by_value)
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return {"type": "unpicklable", "type_name": name, "error": text}, b""
@@ -253,25 +260,29 @@ def _pickle_exception(error: BaseException) -> tuple[dict[str, Any], bytes]:
     except Exception:
         text = "(its text can't be made)"
     try:
-        body = _dumps(error.with_traceback(None))
+        body = _dumps(error.with_traceback(None), by_value=False)
     except Exception:
         body = b""
     header = {
         "type": "raised",
         "type_name": type_name(error),
-        "text": text,
-        "traceback": lines,
+        "text": _cut(text),
+        "traceback": _cut(lines),
     }
     return header, body
 
 
-def _dumps(value: object) -> bytes:
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else f"{text[: _TEXT // 2]}\n[...]\n{text[-_TEXT // 2 :]}"
+
+
+def _dumps(value: object, by_value: bool) -> bytes:
     try:
         return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception:
-        # Lambdas and local classes can go back the way they came.
         cloudpickle = sys.modules.get("cloudpickle")
-        if cloudpickle is None:
+        # Lambdas and local classes can go back the way they came.
+        if cloudpickle is None or not by_value:
             raise
         body: bytes = cloudpickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
         return body
@@ -314,7 +325,7 @@ def _end(code: int) -> NoReturn:
     _flush_files()
     flush_streams()
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        set_handler(-code, signal.SIG_DFL)
         os.kill(getpid(), -code)
     _exit(code)
 
@@ -417,6 +428,9 @@ def load_cloudpickle(folder: str) -> None:
         return
     from importlib.util import module_from_spec, spec_from_file_location
 
+    # The template runs no code of the project: a `uuid.py` beside the script must not be found by this import.
+    path, library = sys.path[:], os.path.dirname(os.__file__)
+    sys.path[:] = [entry for entry in path if entry in (library, os.path.join(library, "lib-dynload"))]
     location = os.path.join(folder, "__init__.py")
     spec = spec_from_file_location("cloudpickle", location, submodule_search_locations=[folder])
     if spec is None or spec.loader is None:
@@ -428,3 +442,5 @@ def load_cloudpickle(folder: str) -> None:
     except BaseException:
         del sys.modules["cloudpickle"]
         raise
+    finally:
+        sys.path[:] = path

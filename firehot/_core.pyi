@@ -131,6 +131,12 @@ class Ticket:
             False when `timeout` seconds are over.
         """
 
+    def claim(self) -> None:
+        """Says that somebody knows of the child; one whose ticket is dropped unclaimed is stopped."""
+
+    def forget_body(self) -> None:
+        """Lets the reply's pickle go."""
+
     def watch(self) -> bool:
         """Asks to be told through `Engine.next_task`; False when there is a reply or an end already."""
 

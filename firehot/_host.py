@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -38,8 +39,17 @@ _FLAGS = {
     "optimize": "O",
     "unbuffered": "u",
 }
-_READ_LATER = {"PYTHONBREAKPOINT", "PYTHONASYNCIODEBUG", "PYTHONSTARTUP", "PYTHONINSPECT"}
-_START_ONLY = re.compile(r"PYTHON[A-Z0-9_]*|LD_[A-Z_]+|DYLD_[A-Z_]+|GLIBC_TUNABLES|MALLOC_[A-Z_]+")
+# `python --help-env`, without those that are read later (PYTHONBREAKPOINT, PYTHONASYNCIODEBUG, PYTHONSTARTUP,
+# PYTHONINSPECT); the dynamic loader's; the C library's.
+_START_ONLY = re.compile(
+    r"PYTHON(CASEOK|COERCECLOCALE|DEBUG|DEVMODE|DONTWRITEBYTECODE|DUMPREFS|EXECUTABLE|FAULTHANDLER|HASHSEED|HOME|"
+    r"INTMAXSTRDIGITS|IOENCODING|LEGACYWINDOWSFSENCODING|LEGACYWINDOWSSTDIO|MALLOC|MALLOCSTATS|NODEBUGRANGES|"
+    r"NOUSERSITE|OPTIMIZE|PATH|PERFSUPPORT|PLATLIBDIR|PROFILEIMPORTTIME|PYCACHEPREFIX|SAFEPATH|TRACEMALLOC|"
+    r"UNBUFFERED|USERBASE|UTF8|VERBOSE|WARNDEFAULTENCODING|WARNINGS)"
+    r"|PYTHON_(BASIC_REPL|COLORS|CONTEXT_AWARE_WARNINGS|CPU_COUNT|DISABLE_REMOTE_DEBUG|FROZEN_MODULES|GIL|HISTORY|"
+    r"JIT|LAZY_IMPORTS|PERF_JIT_SUPPORT|PRESITE|THREAD_INHERIT_CONTEXT|TLBC)"
+    r"|LD_[A-Z_]+|DYLD_[A-Z_]+|GLIBC_TUNABLES|MALLOC_[A-Z_]+|LC_ALL|LC_CTYPE|LANG"
+)
 
 
 def launch() -> Launch:
@@ -65,7 +75,10 @@ def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] |
     Raises:
         ValueError: `env` sets a variable that only counts when an interpreter starts.
         TemplateError: The working directory was deleted.
+        FileNotFoundError: There is no folder `cwd`.
     """
+    if cwd is not None and not os.path.isdir(cwd):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to run in", os.fspath(cwd))
     return {
         "environ": _environment(env),
         "cwd": os.path.abspath(os.fspath(cwd)) if cwd is not None else _cwd(),
@@ -107,7 +120,10 @@ def interpreter_options() -> list[str]:
 def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
     environ = dict(os.environ)
     for name, value in (changes or {}).items():
-        if _START_ONLY.fullmatch(name) and name not in _READ_LATER and value != environ.get(name):
+        given: tuple[object, object] = (name, value)
+        if not isinstance(given[0], str) or not isinstance(given[1], (str, type(None))):
+            raise TypeError(f"env maps names to text, not {name!r} to {value!r}")
+        if _START_ONLY.fullmatch(name) and value != environ.get(name):
             raise ValueError(
                 f"env can't set {name}: it only counts when an interpreter starts. "
                 "Set it for the whole program, or start a new interpreter with subprocess."

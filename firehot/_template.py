@@ -5,7 +5,7 @@ in `Template.serve`. Standard library only.
 
 Invariants:
     - Everything that a package may replace while it is imported (fork, poll, signals) is bound before the preload.
-    - Terminal signals are blocked, not ignored: import-time code finds Python's own handlers, and a child that
+    - Signals are blocked, not ignored: import-time code finds Python's own handlers, and a child that
       restores the mask gets them.
     - Only this process reaps children, so a pid in `_children` is that child's until it is taken out.
     - Whoever kills the host kills the template: by PR_SET_PDEATHSIG while it imports, by a watched pidfd or kqueue
@@ -24,19 +24,22 @@ import sys
 import time
 import warnings
 from contextlib import suppress
-from posix import _exit, close, fork, getpid, getppid, kill, waitpid
+from posix import _exit, close, fork, getpid, getppid, kill, read, waitpid
+from select import poll as Poll
+from signal import getsignal, pthread_sigmask, set_wakeup_fd
+from signal import signal as set_handler
 from typing import Any, NoReturn
 
 from firehot import __version__, _bytecode, _child, _wire
 
-_TERMINAL_SIGNALS = {
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTSTP,
-    signal.SIGHUP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
+# What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
+# in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
+_NOT_BLOCKED = {"SIGCHLD", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP"} | {
+    "SIGALRM",
+    "SIGVTALRM",
+    "SIGPROF",
 }
+_BLOCKED = signal.valid_signals() - {getattr(signal, name) for name in _NOT_BLOCKED if hasattr(signal, name)}
 # Background threads of allocators and a telemetry thread do not survive a fork; with these, read when the libraries
 # are loaded, they are not started (measured: docs/safety.md). Set only where the user has not.
 _QUIET_LIBRARIES = {
@@ -53,7 +56,7 @@ def main() -> NoReturn:
     """Serves the host until it is told to retire or the host is gone."""
     sock = _child.move_up(0)
     _child.open_null(0)
-    mask: set[int] = set(signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS))
+    mask: set[int] = set(pthread_sigmask(signal.SIG_BLOCK, _BLOCKED))
     _wire.send(
         sock,
         {
@@ -98,7 +101,7 @@ class Template:
 
     def serve(self) -> NoReturn:
         """Answers messages and reaps children, each as soon as it happens."""
-        poll = select.poll()
+        poll = Poll()
         poll.register(self._sock, select.POLLIN)
         if self._host_watch >= 0:
             poll.register(self._host_watch, select.POLLIN)
@@ -107,7 +110,7 @@ class Template:
                 if fd == self._sock:
                     self._read()
                 elif fd == self._wake_read:
-                    os.read(fd, 4096)
+                    read(fd, 4096)
                 else:
                     self._leave()
             while (message := self._next()) is not None:
@@ -116,7 +119,7 @@ class Template:
             if self._retiring and not self._children:
                 self._leave()
 
-    def _obey(self, message: dict[str, Any], poll: select.poll) -> None:
+    def _obey(self, message: dict[str, Any], poll: Any) -> None:
         kind = message["type"]
         if kind == "preload":
             self._preload(message["imports"])
@@ -205,6 +208,7 @@ class Template:
         count = len(sys.modules)
         loaded: list[tuple[str, int]] = []
         failed: tuple[str, str] | None = None
+        exits = False
         for name in (None, *names):
             full = f"{module}.{name}" if name else module
             start = time.perf_counter_ns()
@@ -212,6 +216,7 @@ class Template:
                 __import__(module, fromlist=[name] if name else [])
             except BaseException as error:
                 failed = failed or (full, _describe(error))
+                exits = exits or not isinstance(error, Exception)
                 if name is None:
                     break
             else:
@@ -219,20 +224,20 @@ class Template:
                     loaded.append((full, (time.perf_counter_ns() - start) // 1000))
         self._send(type="imported", index=index, loaded=loaded)
         if failed is not None:
-            residue = _left_behind(count)
+            residue = exits or _left_behind(count)
             name, text = failed
             self._send(type="failed", index=index, name=name, error=text, residue=residue)
 
     def _settle(self) -> None:
         """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""
         self._finalizers = _child.disown_finalizers()
-        self._inherited.sigchld = signal.getsignal(signal.SIGCHLD)
+        self._inherited.sigchld = getsignal(signal.SIGCHLD)
         self._wake_read, self._wake_write = os.pipe()
         self._wake_read = _child.move_up(self._wake_read)
         self._wake_write = _child.move_up(self._wake_write)
         os.set_blocking(self._wake_write, False)
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        set_handler(signal.SIGCHLD, lambda *_: None)
         # From here on the host is watched in `serve`, so that it can go in good order.
         if self._host_watch >= 0:
             _child.die_with_parent(self._host, clear=True)
@@ -248,7 +253,7 @@ class Template:
         if pid == 0:
             _exit(0)
         close(ends)
-        poll = select.poll()
+        poll = Poll()
         poll.register(alive, select.POLLIN)
         if not poll.poll(_THROWAWAY_LIMIT_MS):
             text = "a child of the template did not come back from fork; something preloaded hangs after a fork"

@@ -7,6 +7,7 @@ at import, before any package had a chance to replace them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from posix import read as _read
 from posix import write as _write
@@ -28,10 +29,21 @@ class BadFrame(Exception):
 
 def encode(header: dict[str, Any], body_length: int = 0) -> bytes:
     """Prefix and header of a frame; its body follows on the wire."""
-    text = json.dumps(header, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    text = _json(header)
+    if len(text) > _MAX_HEADER:
+        raise BadFrame(f"header of {len(text)} bytes, at most {_MAX_HEADER} allowed")
     if body_length > _MAX_BODY:
         raise BadFrame(f"body of {body_length} bytes, at most {_MAX_BODY} allowed")
     return _PREFIX.pack(len(text), body_length) + text
+
+
+def _json(header: dict[str, Any]) -> bytes:
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # File names that are no UTF-8 come as lone surrogates, which JSON does not have: they are shown.
+        return re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
 
 
 def decode(read_exactly: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]:

@@ -145,6 +145,8 @@ def _locate(package: str) -> _Package:
                 name=name,
             )
         path = spec.submodule_search_locations
+        # A nested namespace path would look its parent up in sys.modules, where it is not: nothing is imported here.
+        path = getattr(path, "_path", path)
         if path is None and end < len(parts):
             raise PackageNotFoundError(f"{name!r} is a module, not a package", name=package)
     if path is not None:

@@ -102,7 +102,6 @@ class Environment:
         self._processes: dict[int, IsolatedProcess[Any]] = {}
         self._callbacks: dict[int, list[Callable[[], None]]] = {}
         self._lock = threading.Lock()
-        self._prune_at = 64
         self._closed = False
         self._owner = os.getpid()
         self._engine = _core.Engine(scan, import_timeout, _host.launch())
@@ -143,6 +142,7 @@ class Environment:
         Raises:
             CallNotPicklable: The function or an argument can't be sent.
             ValueError: `env` sets a variable that only counts when an interpreter starts.
+            FileNotFoundError: There is no folder `cwd`.
             ForkError: The system refused another process.
             EnvironmentClosedError: The environment is closed.
             OSError: No descriptors are left.
@@ -155,7 +155,7 @@ class Environment:
         """
         self._check_open()
         mode = self._output if output is None else _checked_output(output)
-        process_name = name if name is not None else NAME_REGISTRY.reserve_random_name()
+        process_name = name or NAME_REGISTRY.reserve_random_name()
         state = _host.state(cwd=cwd, env=env)
         try:
             call = _call.pack(state, fn, args, dict(kwargs or {}))
@@ -164,12 +164,15 @@ class Environment:
             raise CallNotPicklable(
                 f"{_name_of(fn)} and its arguments can't be sent to another process: {error}"
             ) from error
+        if len(call) > _call.MAX_LENGTH:
+            raise CallNotPicklable(f"the arguments of {_name_of(fn)} take more than 4 GiB")
         ticket = self._engine.exec(process_name, call, mode, timeout, folder, _host.launch)
         process: IsolatedProcess[T] = IsolatedProcess(self, process_name, ticket)
         with self._lock:
+            # Results are as large as they are: nobody but the caller keeps them.
+            self._forget_ended()
             self._processes[ticket.id] = process
-            if len(self._processes) >= self._prune_at:
-                self._forget_ended()
+            ticket.claim()
         return process
 
     def run(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -292,7 +295,6 @@ class Environment:
 
     def _forget_ended(self) -> None:
         self._processes = {ident: process for ident, process in self._processes.items() if process.is_running()}
-        self._prune_at = max(64, 2 * len(self._processes))
 
     def _call_when_settled(self, ticket: _core.Ticket, callback: Callable[[], None]) -> None:
         with self._lock:

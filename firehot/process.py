@@ -119,6 +119,7 @@ class IsolatedProcess(Generic[T]):
                 except (ChildError, TimeoutError) as error:
                     self._error = error.with_traceback(None)
                 self._settled = True
+                self._ticket.forget_body()
         return self._error
 
     def wait(self, timeout: float | None = None) -> int | None:
@@ -189,7 +190,7 @@ class IsolatedProcess(Generic[T]):
         except Exception as error:
             raise ResultNotLoadable(
                 f"{self.process_name} returned a {_short(type_name)}, which can't be rebuilt here: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}; it is {_call.describe_result(body)}"
             ) from error
 
     def _remote_error(self, type_name: str, text: str, traceback: str, body: bytes) -> ChildError:

@@ -151,13 +151,15 @@ impl Engine {
                     .map_err(|error| attendant.raise(error))
             };
             let ticket = self.environment.exec(&exec, &launch, &attendant);
-            attendant.convert(ticket).map(PyTicket)
+            let dispatcher = self.environment.dispatcher().clone();
+            let ticket = attendant.convert(ticket)?;
+            Ok(PyTicket::new(ticket, dispatcher))
         })
     }
 
     fn stop(&self, ticket: &PyTicket, grace: f64) -> PyResult<()> {
         let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
-        Ok(self.environment.stop(&ticket.0, grace)?)
+        Ok(self.environment.stop(&ticket.ticket, grace)?)
     }
 
     fn report(&self, py: Python<'_>) -> PyResult<ReportTuple> {

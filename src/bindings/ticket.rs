@@ -1,5 +1,6 @@
 //! `_core.Ticket`: one child, as Python waits for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,35 @@ use super::caller::Attendant;
 use crate::environment::Caller;
 use crate::protocol::message::FromChild;
 use crate::supervisor::child::{Cause, Ticket, Until};
+use crate::supervisor::dispatcher::Dispatcher;
 
 /// What one child does and how it ended.
 #[pyclass(frozen, name = "Ticket", module = "firehot._core")]
-pub(super) struct PyTicket(pub(super) Arc<Ticket>);
+pub(super) struct PyTicket {
+    pub(super) ticket: Arc<Ticket>,
+    dispatcher: Dispatcher,
+    claimed: AtomicBool,
+}
+
+impl PyTicket {
+    pub(super) fn new(ticket: Arc<Ticket>, dispatcher: Dispatcher) -> Self {
+        Self {
+            ticket,
+            dispatcher,
+            claimed: AtomicBool::new(false),
+        }
+    }
+}
+
+/// An interrupt may arrive between `exec` and its caller's taking the ticket: what nobody knows of must not run.
+impl Drop for PyTicket {
+    fn drop(&mut self) {
+        if !self.claimed.load(Ordering::Relaxed) {
+            // Closed already is what was wanted.
+            let _ = self.dispatcher.stop(self.ticket.id, Duration::ZERO);
+        }
+    }
+}
 
 /// A time limit from Python: below zero is zero, infinite is none.
 pub(super) fn limit(seconds: Option<f64>) -> PyResult<Option<Duration>> {
@@ -29,19 +55,19 @@ pub(super) fn limit(seconds: Option<f64>) -> PyResult<Option<Duration>> {
 impl PyTicket {
     #[getter]
     fn id(&self) -> u64 {
-        self.0.id.0
+        self.ticket.id.0
     }
 
     #[getter]
     fn pid(&self) -> Option<i32> {
-        self.0.pid()
+        self.ticket.pid()
     }
 
     fn reply<'py>(
         &self,
         py: Python<'py>,
     ) -> Option<(&'static str, String, String, String, Bound<'py, PyBytes>)> {
-        let reply = self.0.reply()?;
+        let reply = self.ticket.reply()?;
         let body = PyBytes::new(py, &reply.body);
         Some(match &reply.message {
             FromChild::Returned { type_name } => (
@@ -73,7 +99,7 @@ impl PyTicket {
     }
 
     fn end(&self) -> Option<(Option<i32>, &'static str, String, String)> {
-        let end = self.0.end()?;
+        let end = self.ticket.end()?;
         let (cause, detail) = match end.cause {
             Cause::Itself => ("itself", String::new()),
             Cause::ForkFailed(reason) => ("fork-failed", reason),
@@ -85,7 +111,7 @@ impl PyTicket {
     }
 
     fn captured<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.captured())
+        PyBytes::new(py, &self.ticket.captured())
     }
 
     #[pyo3(signature = (until, timeout=None))]
@@ -98,13 +124,21 @@ impl PyTicket {
         let limit = limit(timeout)?;
         py.detach(|| {
             let attendant = Attendant::default();
-            let waited = self.0.wait(until, limit, &mut || attendant.attend());
+            let waited = self.ticket.wait(until, limit, &mut || attendant.attend());
             attendant.convert(waited)
         })
     }
 
-    fn watch(&self) -> bool {
-        self.0.watch()
+    fn watch(&self) -> PyResult<bool> {
+        Ok(self.ticket.watch()?)
+    }
+
+    fn claim(&self) {
+        self.claimed.store(true, Ordering::Relaxed);
+    }
+
+    fn forget_body(&self) {
+        self.ticket.forget_body();
     }
 }
 

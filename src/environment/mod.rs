@@ -98,15 +98,11 @@ impl Environment {
             }),
             owner: std::process::id(),
         };
-        let opened = environment.update(launch, caller);
-        if let Err(error) = opened {
-            environment.close(Duration::ZERO);
-            return Err(error);
-        }
+        environment.update(launch, caller)?;
         Ok((environment, pump))
     }
 
-    /// Scans again and replaces the template when the import set has changed, or when there is none.
+    /// Scans again and replaces the template when the import set has changed, or when there was none yet.
     ///
     /// True when it was replaced. The new one is ready before the old one retires.
     ///
@@ -163,7 +159,12 @@ impl Environment {
             attempts += 1;
             let died = match self.dispatcher.exec(exec.clone()) {
                 Ok(ticket) => {
-                    ticket.wait(Until::Pid, None, &mut || caller.attend())?;
+                    let forked = ticket.wait(Until::Pid, None, &mut || caller.attend());
+                    if let Err(error) = forked {
+                        // Nobody will know of it: it must not run.
+                        self.dispatcher.stop(ticket.id, Duration::ZERO)?;
+                        return Err(error);
+                    }
                     match (ticket.pid(), ticket.end().map(|end| end.cause)) {
                         // Its call was not sent, so another template may have it.
                         (None, Some(Cause::TemplateDied(how))) => how,
@@ -202,9 +203,15 @@ impl Environment {
     /// What is preloaded, and what is not.
     ///
     /// # Errors
-    /// [`Error::Interrupted`].
+    /// [`Error::Interrupted`], [`Error::Forked`].
     pub fn report(&self, caller: &dyn Caller) -> Result<Report, Error> {
+        self.check_owner()?;
         Ok(self.lock(caller)?.report.clone())
+    }
+
+    /// For those who hold a ticket longer than the environment.
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
     }
 
     /// Stops a child: SIGTERM, and SIGKILL after `grace`.
@@ -325,6 +332,13 @@ impl Environment {
                 }
             }
         }
+    }
+}
+
+/// An interrupt may arrive between the opening and the caller's taking it: nothing runs on without an owner.
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.close(Duration::ZERO);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One template's way from spawn to ready: follows its messages, and finds out whom to blame when it does not get there.
 #![forbid(unsafe_code)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -74,7 +74,7 @@ impl Preload<'_> {
                 } => {
                     importing = None;
                     if residue {
-                        let reason = format!("it failed and left parts of itself behind: {error}");
+                        let reason = format!("it failed half-way: {error}");
                         return Ok(Attempt::LeaveOut {
                             index,
                             reason,
@@ -115,11 +115,11 @@ impl Preload<'_> {
             "starting"
         };
         let limit = importing.map_or(START_LIMIT, |_| self.limit);
-        let deadline = Instant::now().checked_add(limit);
+        // Counted in slices, not by the clock: a host that was stopped (Ctrl-Z) did not wait meanwhile.
+        let mut left = limit;
         loop {
-            let left =
-                deadline.map_or(ATTENTION, |at| at.saturating_duration_since(Instant::now()));
-            match self.events.recv_timeout(left.min(ATTENTION)) {
+            let slice = left.min(ATTENTION);
+            match self.events.recv_timeout(slice) {
                 Ok(Event::Said(message)) => return Ok(Ok(message)),
                 Ok(Event::Garbled(error)) => return Err(error.into()),
                 Ok(Event::Died { how, output }) => {
@@ -138,7 +138,8 @@ impl Preload<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.caller.attend()?;
-            if deadline.is_some_and(|at| at <= Instant::now()) {
+            left = left.saturating_sub(slice);
+            if left.is_zero() {
                 let Some(index) = importing else {
                     return Err(Error::TemplateSilent {
                         after: limit,

@@ -103,7 +103,8 @@ pub enum FromTemplate {
         name: String,
         /// Exception type and text, on one line.
         error: String,
-        /// Whether submodules of what failed stayed behind in `sys.modules`.
+        /// Whether it asked the interpreter to exit, or submodules of it stayed behind in `sys.modules`: then the
+        /// template is not what a cold start would be.
         residue: bool,
     },
     /// Everything is imported.

@@ -64,6 +64,8 @@ pub struct Ticket {
     pub id: ChildId,
     /// Its name, for messages and prefixes.
     pub name: String,
+    /// The process whose dispatcher writes it; a forked copy of that one would wait for ever.
+    owner: u32,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -82,6 +84,7 @@ impl Ticket {
         Arc::new(Self {
             id,
             name,
+            owner: std::process::id(),
             state: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -112,10 +115,34 @@ impl Ticket {
     }
 
     /// Asks to be told through the pump when there is a reply or an end; false when there already is.
-    pub fn watch(&self) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn watch(&self) -> Result<bool, Error> {
         let mut state = self.state();
-        state.watched = state.reply.is_none() && state.end.is_none();
-        state.watched
+        state.watched = !state.has(Until::Reply);
+        if state.watched {
+            self.check_owner()?;
+        }
+        Ok(state.watched)
+    }
+
+    fn check_owner(&self) -> Result<(), Error> {
+        if std::process::id() == self.owner {
+            Ok(())
+        } else {
+            Err(Error::Forked { owner: self.owner })
+        }
+    }
+
+    /// Lets the reply's pickle go, when it has been loaded.
+    pub fn forget_body(&self) {
+        let mut state = self.state();
+        if let Some(reply) = state.reply.take() {
+            let message = reply.message.clone();
+            let body = Vec::new();
+            state.reply = Some(Arc::new(Reply { message, body }));
+        }
     }
 
     pub(super) fn set_pid(&self, pid: i32) {
@@ -146,7 +173,7 @@ impl Ticket {
     /// Waits; false when the time is up. `attend` is called at least every 100 ms.
     ///
     /// # Errors
-    /// What `attend` returns.
+    /// What `attend` returns, and [`Error::Forked`].
     pub fn wait(
         &self,
         until: Until,
@@ -164,6 +191,7 @@ impl Ticket {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
+            self.check_owner()?;
             let slice = left.map_or(ATTENTION, |left| left.min(ATTENTION));
             let (guard, _) = self
                 .changed

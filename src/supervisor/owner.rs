@@ -12,7 +12,7 @@ use super::dispatcher::{Command, Dispatcher, Exec};
 use super::link::Wakeups;
 use super::pump::PumpSender;
 use super::readiness::{Readiness, Slot};
-use super::running::{Due, Running};
+use super::running::{Due, Leftover, Running};
 use super::template::{watch, Event, Launch, Phase, Template, TemplateId};
 use crate::error::Error;
 use crate::protocol::message::{decode, ChildId, FromTemplate, Role, ToTemplate};
@@ -30,6 +30,7 @@ pub(super) struct Owner {
     pump: PumpSender,
     templates: BTreeMap<TemplateId, Template>,
     children: BTreeMap<ChildId, Running>,
+    leftovers: BTreeMap<ChildId, Leftover>,
     current: Option<TemplateId>,
     /// When a template that was told to go is killed.
     goodbyes: BTreeMap<TemplateId, Instant>,
@@ -44,6 +45,7 @@ impl Owner {
             pump,
             templates: BTreeMap::new(),
             children: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
             current: None,
             goodbyes: BTreeMap::new(),
             next: 0,
@@ -67,12 +69,18 @@ impl Owner {
                     Slot::Child(id) => {
                         if let Some(child) = self.children.get_mut(&id) {
                             child.link.flush();
-                            child.read_reply(&self.pump);
+                            if !child.read_reply(&self.pump) {
+                                self.stop(id, Duration::ZERO);
+                            }
                         }
                     }
                     Slot::ChildOutput(id) => {
                         if let Some(child) = self.children.get_mut(&id) {
                             child.read_output(&self.pump, false);
+                        } else if let Some(leftover) = self.leftovers.get_mut(&id) {
+                            if !leftover.read(&self.pump) {
+                                self.leftovers.remove(&id);
+                            }
                         }
                     }
                 }
@@ -96,6 +104,13 @@ impl Owner {
             readiness.link(Slot::Child(*id), &child.link);
             if child.is_read(&self.pump) {
                 for pipe in &child.pipes {
+                    readiness.pipe(Slot::ChildOutput(*id), pipe);
+                }
+            }
+        }
+        if !self.pump.is_full() {
+            for (id, leftover) in &self.leftovers {
+                for pipe in &leftover.pipes {
                     readiness.pipe(Slot::ChildOutput(*id), pipe);
                 }
             }
@@ -233,6 +248,7 @@ impl Owner {
         let Some(child) = self.children.get_mut(&id) else {
             return;
         };
+        child.cancel();
         let now = Instant::now();
         let at = now.checked_add(grace).unwrap_or(now + FORK_LIMIT);
         let at = match child.due {
@@ -260,7 +276,7 @@ impl Owner {
             if child.cause == Cause::Itself {
                 child.cause = Cause::Closed;
             }
-            if child.returned && child.due == Due::Never {
+            if child.returned && matches!(child.due, Due::Never | Due::Limit(..)) {
                 // Its exit functions and threads may still run: a cold start would let them.
                 child.due = Due::Terminate(Instant::now() + grace.min(RETURNED_LIMIT), grace);
             } else {
@@ -340,7 +356,9 @@ impl Owner {
     fn end(&mut self, id: ChildId, status: Option<i32>, cause: Cause) {
         if let Some(child) = self.children.remove(&id) {
             let template = child.template;
-            child.end(status, cause, &self.pump);
+            if let Some(leftover) = child.end(status, cause, &self.pump) {
+                self.leftovers.insert(id, leftover);
+            }
             self.schedule_goodbye(template);
         }
     }

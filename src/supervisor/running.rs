@@ -134,6 +134,11 @@ impl Running {
         Ok((child, fds))
     }
 
+    /// Takes the call back if it was not sent yet.
+    pub(super) fn cancel(&mut self) {
+        self.call = None;
+    }
+
     pub(super) fn forked(&mut self, pid: i32) {
         self.due = self.due.forked();
         if let Some((header, body)) = self.call.take() {
@@ -175,12 +180,15 @@ impl Running {
     }
 
     /// Takes the reply off the socket, if it is there. Output goes first, since it was written first.
-    pub(super) fn read_reply(&mut self, pump: &PumpSender) {
+    ///
+    /// False when the child has sent something that is no message: nothing more can be read, and it may be waiting
+    /// for somebody who does.
+    pub(super) fn read_reply(&mut self, pump: &PumpSender) -> bool {
         let frames = match self.link.read() {
             Ok(frames) => frames,
             Err(error) => {
                 log::warn!("{} sent no message: {error}", self.ticket.name);
-                return;
+                return false;
             }
         };
         for frame in frames {
@@ -194,15 +202,25 @@ impl Running {
                     });
                     pump.settle(&self.ticket, reply, self.is_shown());
                 }
-                Err(error) => log::warn!("{} sent no message: {error}", self.ticket.name),
+                Err(error) => {
+                    log::warn!("{} sent no message: {error}", self.ticket.name);
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Its process is no more, or never was: reads what is left and settles the ticket.
     ///
     /// The reading goes on until socket and pipes are empty, not until their end: a grandchild may hold them.
-    pub(super) fn end(mut self, status: Option<i32>, cause: Cause, pump: &PumpSender) {
+    /// What is returned shows what such a grandchild writes later.
+    pub(super) fn end(
+        mut self,
+        status: Option<i32>,
+        cause: Cause,
+        pump: &PumpSender,
+    ) -> Option<Leftover> {
         self.read_reply(pump);
         self.read_output(pump, true);
         let end = End {
@@ -216,6 +234,40 @@ impl Running {
         };
         log::debug!("{} ended: {end:?}", self.ticket.name);
         pump.settle(&self.ticket, Settlement::End(end), self.is_shown());
+        self.pipes.retain(Pipe::is_open);
+        (!self.pipes.is_empty()).then_some(Leftover {
+            ticket: self.ticket,
+            pipes: self.pipes,
+            mode: self.mode,
+        })
+    }
+}
+
+/// The pipes of a child that has ended, held open by processes that it left behind.
+///
+/// They are read until their end, so that a daemon can write on, as it could after a cold start.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) pipes: Vec<Pipe>,
+    ticket: Arc<Ticket>,
+    mode: Mode,
+}
+
+impl Leftover {
+    /// False when nobody holds them any more.
+    pub(super) fn read(&mut self, pump: &PumpSender) -> bool {
+        for pipe in &mut self.pipes {
+            let bytes = pipe.drain();
+            if self.mode == Mode::Prefix {
+                let mut lines = pipe.lines(&bytes);
+                if !pipe.is_open() {
+                    lines.extend(pipe.rest());
+                }
+                pump.write(&self.ticket, pipe.stream, lines);
+            }
+        }
+        self.pipes.retain(Pipe::is_open);
+        !self.pipes.is_empty()
     }
 }
 
