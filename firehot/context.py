@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import site
 import sys
 import sysconfig
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
 
 from firehot import _call, _config, _core, _host
 from firehot.environment import Environment, Output
@@ -26,6 +27,19 @@ class _Package:
 
     name: str
     locations: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a finder says of a module: the folders of a package, or a file."""
+
+    folders: list[str] | None
+    file: str | None
+
+    @classmethod
+    def of(cls, spec: ModuleSpec) -> _Place:
+        folders = spec.submodule_search_locations
+        return cls(None if folders is None else list(folders), spec.origin)
 
 
 @contextmanager
@@ -132,27 +146,22 @@ def _locate(package: str) -> _Package:
     if not package or not all(part.isidentifier() for part in package.split(".")):
         raise PackageNotFoundError(f"{package!r} is no name of a package", name=package)
     importlib.invalidate_caches()
-    path: Any = None
-    spec: Any = None
     parts = package.split(".")
-    for end in range(1, len(parts) + 1):
-        name = ".".join(parts[:end])
-        spec = _find_spec(name, path)
-        if spec is None:
-            raise PackageNotFoundError(
-                f"there is no package {name!r} on sys.path of {sys.executable}; install it there "
-                "(pip install -e . in its folder), or start Python in the folder that holds it",
-                name=name,
-            )
-        path = spec.submodule_search_locations
-        # A nested namespace path would look its parent up in sys.modules, where it is not: nothing is imported here.
-        path = getattr(path, "_path", path)
-        if path is None and end < len(parts):
-            raise PackageNotFoundError(f"{name!r} is a module, not a package", name=package)
-    if path is not None:
-        locations = tuple(Path(os.path.abspath(folder)) for folder in path)
-    elif spec.origin is not None and spec.origin.endswith(".py"):
-        locations = (Path(os.path.abspath(spec.origin)),)
+    place = _find_top(parts[0])
+    for end in range(2, len(parts) + 1):
+        if place is not None and place.folders is None:
+            raise PackageNotFoundError(f"{'.'.join(parts[: end - 1])!r} is a module, not a package", name=package)
+        place = place and _find_below(".".join(parts[:end]), place.folders or [])
+    if place is None:
+        raise PackageNotFoundError(
+            f"there is no package {package!r} on sys.path of {sys.executable}; install it there "
+            "(pip install -e . in its folder), or start Python in the folder that holds it",
+            name=package,
+        )
+    if place.folders is not None:
+        locations = tuple(Path(os.path.abspath(folder)) for folder in place.folders)
+    elif place.file is not None and place.file.endswith(".py"):
+        locations = (Path(os.path.abspath(place.file)),)
     else:
         locations = ()
     locations = tuple(location for location in locations if location.exists())
@@ -161,12 +170,27 @@ def _locate(package: str) -> _Package:
     return _Package(package, locations)
 
 
-def _find_spec(name: str, path: Any) -> Any:
+def _find_top(name: str) -> _Place | None:
+    """A top-level module, by the finders that `import` asks (editable installs bring their own)."""
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        if find is not None and (spec := find(name, path, None)) is not None:
-            return spec
+        if find is not None and (spec := find(name, None, None)) is not None:
+            return _Place.of(spec)
     return None
+
+
+def _find_below(name: str, folders: list[str]) -> _Place | None:
+    """A submodule, in the folders of its parent. The finders of `import` would want the parent imported first."""
+    portions: list[str] = []
+    for folder in folders:
+        importer = pkgutil.get_importer(folder)
+        spec = importer.find_spec(name) if importer is not None else None
+        if spec is None:
+            continue
+        if spec.loader is not None:
+            return _Place.of(spec)
+        portions += spec.submodule_search_locations or []
+    return _Place(portions, None) if portions else None
 
 
 def _interpreter() -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from firehot import _call, _core, _host
 from firehot._output import show
@@ -99,7 +100,9 @@ class Environment:
         """
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
-        self._processes: dict[int, IsolatedProcess[Any]] = {}
+        self._processes: WeakValueDictionary[int, IsolatedProcess[Any]] = WeakValueDictionary()
+        # Results are as large as they are: a process is kept for the caller only until its outcome was fetched.
+        self._unclaimed: dict[int, IsolatedProcess[Any]] = {}
         self._callbacks: dict[int, list[Callable[[], None]]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -169,9 +172,8 @@ class Environment:
         ticket = self._engine.exec(process_name, call, mode, timeout, folder, _host.launch)
         process: IsolatedProcess[T] = IsolatedProcess(self, process_name, ticket)
         with self._lock:
-            # Results are as large as they are: nobody but the caller keeps them.
             self._forget_ended()
-            self._processes[ticket.id] = process
+            self._processes[ticket.id] = self._unclaimed[ticket.id] = process
             ticket.claim()
         return process
 
@@ -244,8 +246,8 @@ class Environment:
     def processes(self) -> Sequence[IsolatedProcess[Any]]:
         """The processes that run now, oldest first."""
         with self._lock:
-            self._forget_ended()
-            return tuple(self._processes.values())
+            known = sorted(self._processes.items())
+        return tuple(process for _, process in known if process.is_running())
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -294,7 +296,13 @@ class Environment:
             raise EnvironmentClosedError("the environment is closed")
 
     def _forget_ended(self) -> None:
-        self._processes = {ident: process for ident, process in self._processes.items() if process.is_running()}
+        ended = [ident for ident, process in self._unclaimed.items() if not process.is_running()]
+        for ident in ended:
+            del self._unclaimed[ident]
+
+    def _outcome_fetched(self, ticket: _core.Ticket) -> None:
+        with self._lock:
+            self._unclaimed.pop(ticket.id, None)
 
     def _call_when_settled(self, ticket: _core.Ticket, callback: Callable[[], None]) -> None:
         with self._lock:

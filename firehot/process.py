@@ -120,6 +120,7 @@ class IsolatedProcess(Generic[T]):
                     self._error = error.with_traceback(None)
                 self._settled = True
                 self._ticket.forget_body()
+                self._environment._outcome_fetched(self._ticket)
         return self._error
 
     def wait(self, timeout: float | None = None) -> int | None:

@@ -173,3 +173,39 @@ def tell_of_sigterm() -> None:
     print("ready", flush=True)
     while True:
         signal.pause()
+
+
+def clean_up_at_sigterm(ready: str, cleaned: str) -> None:
+    """Takes its time to end."""
+
+    def clean_up(*_: object) -> None:
+        wait_for(ready)
+        Path(cleaned).touch()
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, clean_up)
+    Path(ready).touch()
+    signal.pause()
+
+
+def leave_a_writer(go: str, done: str) -> None:
+    """Forks a process that outlives this one and writes when it is told to."""
+    if os.fork() == 0:
+        os.setsid()
+        wait_for(go)
+        os.write(1, b"still here\n")
+        Path(done).touch()
+        os._exit(0)
+
+
+def fork_and_fail() -> int:
+    """The exit code of a forked process that raises."""
+    pid = os.fork()
+    if pid == 0:
+        raise ValueError("in the forked one")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def give_a_lambda() -> Any:
+    """Something that pickle refuses."""
+    return lambda: 3

@@ -176,10 +176,18 @@ def test_cwd_is_the_hosts_unless_given(env: Environment, tmp_path: Path, monkeyp
     assert env.exec(os.getcwd, cwd="../given").result() == str(given)
 
 
-def test_a_cwd_that_is_not_there_is_an_error_of_that_run(env: Environment, tmp_path: Path) -> None:
-    with pytest.raises(firehot.ChildError) as caught:
-        env.exec(os.getcwd, cwd=tmp_path / "missing").result()
-    assert isinstance(caught.value.__cause__, FileNotFoundError)
+def test_a_cwd_that_is_not_there_is_refused(env: Environment, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        env.exec(os.getcwd, cwd=tmp_path / "missing")
+
+
+def test_an_env_that_is_no_text_is_refused(env: Environment) -> None:
+    with pytest.raises(TypeError, match="'FIREHOT_A' to 1"):
+        env.exec(os.getcwd, env={"FIREHOT_A": 1})  # type: ignore[dict-item]
+
+
+def test_a_variable_that_only_looks_like_pythons_own_is_set(env: Environment) -> None:
+    assert env.exec(os.getenv, "PYTHON_ENV", env={"PYTHON_ENV": "test"}).result() == "test"
 
 
 def test_env_adds_changes_and_takes_away(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
