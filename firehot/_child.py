@@ -390,22 +390,24 @@ def close_quietly(fd: int) -> None:
 def die_with_parent(parent: int, *, clear: bool = False) -> None:
     """Has the kernel kill this process when its parent dies (Linux; elsewhere the host does it by pid)."""
     if sys.platform == "linux":
-        _prctl()(_PR_SET_PDEATHSIG, 0 if clear else signal.SIGKILL, 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, 0 if clear else signal.SIGKILL, 0, 0, 0)
     # The parent may have died before the kernel was asked.
     if getppid() != parent:
         _exit(1)
 
 
-def _prctl() -> Callable[..., int]:
+def _prctl(*arguments: int) -> None:
+    # Not `ctypes`: importing it makes a closure, for which libffi keeps a descriptor open in every process.
+    import _ctypes
+
     global _PRCTL
+    native: Any = _ctypes
     if _PRCTL is None:
-        import ctypes
-
-        _PRCTL = ctypes.CDLL(None).prctl
-    return _PRCTL
+        _PRCTL = native.dlsym(native.dlopen(None, 0), "prctl")
+    native.call_cdeclfunction(_PRCTL, arguments)
 
 
-_PRCTL: Callable[..., int] | None = None
+_PRCTL: int | None = None
 
 
 def disown_finalizers() -> list[Any]:

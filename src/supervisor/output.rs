@@ -123,7 +123,8 @@ pub(super) struct Tail(VecDeque<u8>);
 
 impl Tail {
     const BYTES: usize = 8 << 10;
-    const LINES: usize = 20;
+    /// From 3.14 on a fatal error shows the C stack after the Python stack, 32 frames of it.
+    const LINES: usize = 60;
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
         let start = bytes.len().saturating_sub(Self::BYTES);
@@ -164,6 +165,6 @@ mod tests {
             tail.add(format!("line {number}\n").as_bytes());
         }
         let text = tail.text();
-        assert!(text.starts_with("line 4980\n") && text.ends_with("line 4999"));
+        assert!(text.starts_with("line 4940\n") && text.ends_with("line 4999"));
     }
 }
