@@ -6,7 +6,6 @@ Runs right after a fork of the template. Standard library only; cloudpickle when
 from __future__ import annotations
 
 import atexit
-import fcntl
 import gc
 import importlib
 import io
@@ -15,19 +14,14 @@ import pickle
 import signal
 import sys
 import threading
-import types
-import weakref
 from collections.abc import Callable
-from posix import _exit, close, dup2, getpid, getppid
+from posix import _exit, close, dup2, getpid
 from signal import pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import _call, _wire
+from firehot import _call, _process, _wire
 
-_HIGH = 200
-"""Own descriptors lie above this, out of the way of programs that count on the next free number."""
-_PR_SET_PDEATHSIG = 1
 _TEXT = 1 << 20
 """Characters of an exception's text and traceback that are sent; the exception itself is sent whole."""
 
@@ -62,11 +56,11 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
     for target, fd in enumerate(stdio):
         dup2(fd, target)
         close(fd)
-    die_with_parent(template)
+    _process.die_with_parent(template)
     set_wakeup_fd(-1)
     if inherited.sigchld is not None:  # None: a handler that Python does not know.
         set_handler(signal.SIGCHLD, inherited.sigchld)
-    sock = move_up(sock)
+    sock = _process.move_up(sock)
     try:
         _, body = _wire.receive(sock)
     except (EOFError, OSError):
@@ -101,7 +95,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
         *path,
         *(entry for entry in inherited.path_after if entry not in path),
     ]
-    fresh_main(state)
+    _process.fresh_main(state)
     for fd, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
         # A program started with -u writes through; the others buffer lines on a terminal only. stderr always does.
         if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
@@ -171,20 +165,6 @@ def _forget(package: str) -> None:
         del sys.modules[name]
 
 
-def fresh_main(state: dict[str, Any]) -> None:
-    """A new `__main__` that knows the host's script, so that multiprocessing works inside."""
-    main = types.ModuleType("__main__")
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    if state["main_file"] is not None:
-        main.__file__ = state["main_file"]
-    if state["main_name"] is not None:
-        from importlib.machinery import ModuleSpec
-
-        main.__spec__ = ModuleSpec(state["main_name"], None, origin=state["main_file"])
-        main.__package__ = main.__spec__.parent
-    sys.modules["__main__"] = main
-
-
 def _reseed() -> None:
     """Gives each child random numbers of its own; `random`, `uuid`, `secrets`, `ssl`, `tempfile` do it themselves."""
     seeds: tuple[tuple[str, str], ...] = (
@@ -228,7 +208,7 @@ def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inh
         header, body = _pickle_exception(error)
         code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     # What was written before the return is in the pipe before the outcome is in the socket.
-    flush_streams()
+    _process.flush_streams()
     if getpid() != own:
         return code  # The function has forked, and this is not the process that was called.
     try:
@@ -323,7 +303,7 @@ def _end(code: int) -> NoReturn:
     except BaseException as error:
         _print_exception(error)
     _flush_files()
-    flush_streams()
+    _process.flush_streams()
     if code < 0:
         set_handler(-code, signal.SIG_DFL)
         os.kill(getpid(), -code)
@@ -344,105 +324,3 @@ def _flush_files() -> None:
                     item.flush()
             except Exception:
                 continue
-
-
-def flush_streams() -> None:
-    """Writes out what Python has buffered for stdout and stderr."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
-            if stream is not None:
-                stream.flush()
-        except Exception:
-            continue
-
-
-# -- shared with the template --------------------------------------------------------------------
-
-
-def move_up(fd: int) -> int:
-    """Moves a descriptor out of the way; it is closed on exec."""
-    try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    except OSError:
-        # A limit below that.
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    close(fd)
-    return moved
-
-
-def open_null(fd: int) -> None:
-    """Makes `fd` /dev/null, to be read."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    if null != fd:
-        dup2(null, fd)
-        close(null)
-    os.set_inheritable(fd, True)
-
-
-def close_quietly(fd: int) -> None:
-    """Closes what may not be there: a kqueue is not inherited by a fork."""
-    try:
-        close(fd)
-    except OSError:
-        return
-
-
-def die_with_parent(parent: int, *, clear: bool = False) -> None:
-    """Has the kernel kill this process when its parent dies (Linux; elsewhere the host does it by pid)."""
-    if sys.platform == "linux":
-        _prctl(_PR_SET_PDEATHSIG, 0 if clear else signal.SIGKILL, 0, 0, 0)
-    # The parent may have died before the kernel was asked.
-    if getppid() != parent:
-        _exit(1)
-
-
-def _prctl(*arguments: int) -> None:
-    # Not `ctypes`: importing it makes a closure, for which libffi keeps a descriptor open in every process.
-    import _ctypes
-
-    global _PRCTL
-    native: Any = _ctypes
-    if _PRCTL is None:
-        _PRCTL = native.dlsym(native.dlopen(None, 0), "prctl")
-    native.call_cdeclfunction(_PRCTL, arguments)
-
-
-_PRCTL: int | None = None
-
-
-def disown_finalizers() -> list[Any]:
-    """Takes the template's `weakref.finalize` objects out of the exit of children; returns them for the template's own.
-
-    They delete temporary folders made by imports, which the next child needs.
-    """
-    owned = []
-    registry: dict[Any, Any] = weakref.finalize._registry  # type: ignore[attr-defined]
-    for finalizer, info in list(registry.items()):
-        if info.atexit:
-            info.atexit = False
-            owned.append(finalizer)
-    return owned
-
-
-def load_cloudpickle(folder: str) -> None:
-    """Makes cloudpickle importable, from the host's copy unless the path leads to one."""
-    if "cloudpickle" in sys.modules:
-        return
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    # The template runs no code of the project: a `uuid.py` beside the script must not be found by this import.
-    path, library = sys.path[:], os.path.dirname(os.__file__)
-    sys.path[:] = [entry for entry in path if entry in (library, os.path.join(library, "lib-dynload"))]
-    location = os.path.join(folder, "__init__.py")
-    spec = spec_from_file_location("cloudpickle", location, submodule_search_locations=[folder])
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no cloudpickle in {folder}")
-    module = module_from_spec(spec)
-    sys.modules["cloudpickle"] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules["cloudpickle"]
-        raise
-    finally:
-        sys.path[:] = path

@@ -30,7 +30,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _child, _wire
+from firehot import __version__, _bytecode, _child, _process, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -54,8 +54,8 @@ _INT_SIZE = 4
 
 def main() -> NoReturn:
     """Serves the host until it is told to retire or the host is gone."""
-    sock = _child.move_up(0)
-    _child.open_null(0)
+    sock = _process.move_up(0)
+    _process.open_null(0)
     mask: set[int] = set(pthread_sigmask(signal.SIG_BLOCK, _BLOCKED))
     _wire.send(
         sock,
@@ -93,7 +93,7 @@ class Template:
         self._retiring = False
         self._wake_read = self._wake_write = -1
         self._finalizers: list[Any] = []
-        _child.die_with_parent(host)
+        _process.die_with_parent(host)
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
@@ -230,20 +230,20 @@ class Template:
 
     def _settle(self) -> None:
         """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""
-        self._finalizers = _child.disown_finalizers()
+        self._finalizers = _process.disown_finalizers()
         self._inherited.sigchld = getsignal(signal.SIGCHLD)
         self._wake_read, self._wake_write = os.pipe()
-        self._wake_read = _child.move_up(self._wake_read)
-        self._wake_write = _child.move_up(self._wake_write)
+        self._wake_read = _process.move_up(self._wake_read)
+        self._wake_write = _process.move_up(self._wake_write)
         os.set_blocking(self._wake_write, False)
         set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         set_handler(signal.SIGCHLD, lambda *_: None)
         # From here on the host is watched in `serve`, so that it can go in good order.
         if self._host_watch >= 0:
-            _child.die_with_parent(self._host, clear=True)
+            _process.die_with_parent(self._host, clear=True)
         gc.collect()
         gc.freeze()
-        _child.flush_streams()
+        _process.flush_streams()
         self._fork_once_for_nothing()
 
     def _fork_once_for_nothing(self) -> None:
@@ -271,7 +271,7 @@ class Template:
             if len(fds) != _DESCRIPTORS_PER_FORK:
                 raise OSError("no descriptors left in the template (ulimit -n)")
             if (folder := message["cloudpickle"]) is not None:
-                _child.load_cloudpickle(folder)
+                _process.load_cloudpickle(folder)
             pid = _fork_quietly()
         except Exception as error:
             self._send(type="fork_failed", id=ident, error=str(error))
@@ -289,11 +289,11 @@ class Template:
         try:
             self._stream.close()
             for fd in (self._wake_read, self._wake_write, self._host_watch):
-                _child.close_quietly(fd)
+                _process.close_quietly(fd)
             _child.run(fds, self._pid, self._inherited)
         except BaseException as error:
             sys.__excepthook__(type(error), error, error.__traceback__)
-            _child.flush_streams()
+            _process.flush_streams()
         finally:
             _exit(70)
 
@@ -329,7 +329,7 @@ def _enter_host_state(setup: dict[str, Any]) -> None:
     """Makes this interpreter what the host's is; import-time code looks at all of it."""
     sys.path[:] = setup["path"]
     sys.argv[:] = setup["argv"]
-    _child.fresh_main(setup)
+    _process.fresh_main(setup)
 
 
 def _fork_quietly() -> int:
@@ -364,7 +364,7 @@ def _watch_process(pid: int) -> int:
     fd = -1
     if hasattr(os, "pidfd_open"):
         try:
-            fd = _child.move_up(os.pidfd_open(pid))
+            fd = _process.move_up(os.pidfd_open(pid))
         except OSError:
             fd = -1
     elif hasattr(select, "kqueue"):

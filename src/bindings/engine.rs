@@ -19,7 +19,7 @@ use crate::supervisor::output::{Mode, Stream};
 use crate::supervisor::pump::{Pump, Task};
 use crate::supervisor::template::Launch;
 
-/// Executable, arguments, environment, cwd, setup: see `firehot/_call.py`.
+/// Executable, arguments, environment, cwd, setup: see `firehot/_host.py`.
 type LaunchTuple = (
     PathBuf,
     Vec<OsString>,

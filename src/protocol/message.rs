@@ -32,7 +32,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToTemplate {
-    /// First message; its body is the state of the host's interpreter (`firehot/_call.py`).
+    /// First message; its body is the state of the host's interpreter (`firehot/_host.py`).
     Setup {
         /// [`super::PROTOCOL`] of the host.
         protocol: u32,

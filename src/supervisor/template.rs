@@ -30,7 +30,7 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// `os.getcwd()`.
     pub cwd: PathBuf,
-    /// The body of the `setup` message, made and read by `firehot/_call.py` and `_template.py`.
+    /// The body of the `setup` message, made by `firehot/_host.py`, read by `_template.py`.
     pub setup: Vec<u8>,
 }
 

@@ -1,0 +1,129 @@
+"""What the template and its children both do with their own process. Standard library only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import types
+import weakref
+from posix import _exit, close, dup2, getppid
+from typing import Any
+
+_HIGH = 200
+"""Own descriptors lie above this, out of the way of programs that count on the next free number."""
+_PR_SET_PDEATHSIG = 1
+
+
+def move_up(fd: int) -> int:
+    """Moves a descriptor out of the way; it is closed on exec."""
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:
+        # A limit below that.
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    close(fd)
+    return moved
+
+
+def open_null(fd: int) -> None:
+    """Makes `fd` /dev/null, to be read."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != fd:
+        dup2(null, fd)
+        close(null)
+    os.set_inheritable(fd, True)
+
+
+def close_quietly(fd: int) -> None:
+    """Closes what may not be there: a kqueue is not inherited by a fork."""
+    try:
+        close(fd)
+    except OSError:
+        return
+
+
+def die_with_parent(parent: int, *, clear: bool = False) -> None:
+    """Has the kernel kill this process when its parent dies (Linux; elsewhere the host does it by pid)."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, 0 if clear else signal.SIGKILL, 0, 0, 0)
+    # The parent may have died before the kernel was asked.
+    if getppid() != parent:
+        _exit(1)
+
+
+def _prctl(*arguments: int) -> None:
+    # Not `ctypes`: importing it makes a closure, for which libffi keeps a descriptor open in every process.
+    import _ctypes
+
+    global _PRCTL
+    native: Any = _ctypes
+    if _PRCTL is None:
+        _PRCTL = native.dlsym(native.dlopen(None, 0), "prctl")
+    native.call_cdeclfunction(_PRCTL, arguments)
+
+
+_PRCTL: int | None = None
+
+
+def disown_finalizers() -> list[Any]:
+    """Takes the template's `weakref.finalize` objects out of the exit of children; returns them for the template's own.
+
+    They delete temporary folders made by imports, which the next child needs.
+    """
+    owned = []
+    registry: dict[Any, Any] = weakref.finalize._registry  # type: ignore[attr-defined]
+    for finalizer, info in list(registry.items()):
+        if info.atexit:
+            info.atexit = False
+            owned.append(finalizer)
+    return owned
+
+
+def load_cloudpickle(folder: str) -> None:
+    """Makes cloudpickle importable, from the host's copy unless the path leads to one."""
+    if "cloudpickle" in sys.modules:
+        return
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    # The template runs no code of the project: a `uuid.py` beside the script must not be found by this import.
+    path, library = sys.path[:], os.path.dirname(os.__file__)
+    sys.path[:] = [entry for entry in path if entry in (library, os.path.join(library, "lib-dynload"))]
+    location = os.path.join(folder, "__init__.py")
+    spec = spec_from_file_location("cloudpickle", location, submodule_search_locations=[folder])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no cloudpickle in {folder}")
+    module = module_from_spec(spec)
+    sys.modules["cloudpickle"] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules["cloudpickle"]
+        raise
+    finally:
+        sys.path[:] = path
+
+
+def fresh_main(state: dict[str, Any]) -> None:
+    """A new `__main__` that knows the host's script, so that multiprocessing works inside."""
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    if state["main_file"] is not None:
+        main.__file__ = state["main_file"]
+    if state["main_name"] is not None:
+        from importlib.machinery import ModuleSpec
+
+        main.__spec__ = ModuleSpec(state["main_name"], None, origin=state["main_file"])
+        main.__package__ = main.__spec__.parent
+    sys.modules["__main__"] = main
+
+
+def flush_streams() -> None:
+    """Writes out what Python has buffered for stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except Exception:
+            continue
