@@ -8,6 +8,7 @@ import signal
 import sys
 import types
 import weakref
+from collections.abc import Callable
 from posix import _exit, close, dup2, getppid
 from typing import Any
 
@@ -54,17 +55,28 @@ def die_with_parent(parent: int, *, clear: bool = False) -> None:
 
 
 def _prctl(*arguments: int) -> None:
-    # Not `ctypes`: importing it makes a closure, for which libffi keeps a descriptor open in every process.
+    global _PRCTL
+    if _PRCTL is None:
+        _PRCTL = _find_prctl()
+    function, call = _PRCTL
+    call(function, arguments)
+
+
+def _find_prctl() -> tuple[int, Callable[[int, tuple[int, ...]], int]]:
+    """The C function, and how to call it: without `ctypes`, whose import costs much more."""
+    low: list[int] = []
+    # From 3.5 on libffi opens its own file for good when it is loaded: that must not be the program's descriptor 3.
+    while os.sysconf("SC_OPEN_MAX") > 2 * _HIGH and (not low or low[-1] < _HIGH):
+        low.append(os.dup(0))
     import _ctypes
 
-    global _PRCTL
+    for fd in low:
+        close(fd)
     native: Any = _ctypes
-    if _PRCTL is None:
-        _PRCTL = native.dlsym(native.dlopen(None, 0), "prctl")
-    native.call_cdeclfunction(_PRCTL, arguments)
+    return native.dlsym(native.dlopen(None, 0), "prctl"), native.call_cdeclfunction
 
 
-_PRCTL: int | None = None
+_PRCTL: tuple[int, Callable[[int, tuple[int, ...]], int]] | None = None
 
 
 def disown_finalizers() -> list[Any]:
