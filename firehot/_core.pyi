@@ -7,7 +7,7 @@ All waits give up the GIL and look after signals at least every 100 ms.
 from collections.abc import Callable
 from typing import Any, Literal, final
 
-__all__ = ["Engine", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
+__all__ = ["Engine", "Pump", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
 __version__: str
 """Version of the compiled part; equal to `firehot.__version__`."""
 
@@ -77,6 +77,19 @@ class Engine:
     ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]]]:
         """What is preloaded (name, microseconds), and what is not (name, reason, [(file, line, text)])."""
 
+    def pump(self) -> Pump:
+        """For the output thread, which must not hold the engine itself."""
+
+    def close(self, grace: float) -> None:
+        """Starts to stop everything: SIGTERM, SIGKILL after `grace` seconds; does not wait."""
+
+    def wait_closed(self, timeout: float) -> bool:
+        """Waits until everything has ended, at most `timeout` seconds; True when it has."""
+
+@final
+class Pump:
+    """The way of children's output to the thread that writes it."""
+
     def next_task(self) -> tuple[int, str, int | None, bytes] | None:
         """Waits for the next task of the output thread; `None` when the engine has ended.
 
@@ -84,12 +97,6 @@ class Engine:
             Id and name of a child, 1 or 2 for where to write the lines that follow, or `None` when those who asked
             about the child are to be told. Asking for the next task says that the last one is done.
         """
-
-    def close(self, grace: float) -> None:
-        """Starts to stop everything: SIGTERM, SIGKILL after `grace` seconds; does not wait."""
-
-    def wait_closed(self, timeout: float) -> bool:
-        """Waits until everything has ended, at most `timeout` seconds; True when it has."""
 
 @final
 class Ticket:
@@ -138,7 +145,7 @@ class Ticket:
         """Lets the reply's pickle go."""
 
     def watch(self) -> bool:
-        """Asks to be told through `Engine.next_task`; False when there is a reply or an end already."""
+        """Asks to be told through `Pump.next_task`; False when there is a reply or an end already."""
 
 def imports_of(
     source: bytes,

@@ -6,13 +6,14 @@ import atexit
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 from firehot import _call, _core, _host
 from firehot._output import show
@@ -100,7 +101,7 @@ class Environment:
         """
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
-        self._processes: WeakValueDictionary[int, IsolatedProcess[Any]] = WeakValueDictionary()
+        self._processes: weakref.WeakValueDictionary[int, IsolatedProcess[Any]] = weakref.WeakValueDictionary()
         # Results are as large as they are: a process is kept for the caller only until its outcome was fetched.
         self._unclaimed: dict[int, IsolatedProcess[Any]] = {}
         self._callbacks: dict[int, list[Callable[[], None]]] = {}
@@ -108,10 +109,14 @@ class Environment:
         self._closed = False
         self._owner = os.getpid()
         self._engine = _core.Engine(scan, import_timeout, _host.launch())
-        self._pump = threading.Thread(target=self._show_output, name="firehot-output", daemon=True)
+        # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
+        # it, it is dropped, and the engine closes with it.
+        arguments = (self._engine.pump(), weakref.ref(self))
+        self._pump = threading.Thread(target=_show_output, args=arguments, name="firehot-output", daemon=True)
         self._pump.start()
         # Threads can't be joined any more when the interpreter takes objects down; exit functions run before.
-        atexit.register(self._close_at_exit)
+        self._at_exit = partial(_close_at_exit, weakref.ref(self))
+        atexit.register(self._at_exit)
 
     # -- running ------------------------------------------------------------------------------
 
@@ -259,7 +264,7 @@ class Environment:
         if self._owner != os.getpid():
             return
         self._closed = True
-        atexit.unregister(self._close_at_exit)
+        atexit.unregister(self._at_exit)
         self._engine.close(timeout)
         try:
             while not self._engine.wait_closed(60.0):
@@ -279,9 +284,6 @@ class Environment:
 
     def __exit__(self, *_: object) -> None:
         """Closes it."""
-        self.close()
-
-    def _close_at_exit(self) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -317,14 +319,22 @@ class Environment:
         for callback in callbacks:
             callback()
 
-    def _show_output(self) -> None:
-        """The pump: one thread that writes what children write, until the engine has ended."""
-        while (task := self._engine.next_task()) is not None:
-            ident, name, fd, lines = task
-            if fd is None:
-                self._run_callbacks(ident)
-            else:
-                show(sys.stdout if fd == 1 else sys.stderr, name, lines)
+
+def _show_output(pump: _core.Pump, environment: weakref.ref[Environment]) -> None:
+    """The pump: one thread that writes what children write, until the engine has ended."""
+    while (task := pump.next_task()) is not None:
+        ident, name, fd, lines = task
+        if fd is not None:
+            show(sys.stdout if fd == 1 else sys.stderr, name, lines)
+        elif (alive := environment()) is not None:
+            alive._run_callbacks(ident)
+            del alive
+
+
+def _close_at_exit(environment: weakref.ref[Environment]) -> None:
+    alive = environment()
+    if alive is not None:
+        alive.close()
 
 
 def _checked_output(output: str) -> Output:

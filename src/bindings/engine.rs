@@ -180,8 +180,34 @@ impl Engine {
         Ok((report.modules, skipped))
     }
 
+    fn pump(&self) -> PyPump {
+        PyPump(self.pump.clone())
+    }
+
+    fn close(&self, grace: f64) -> PyResult<()> {
+        let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
+        self.environment.close(grace);
+        Ok(())
+    }
+
+    fn wait_closed(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let limit = limit(Some(timeout))?;
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let done = self.wait_done(limit, &attendant);
+            attendant.convert(done)
+        })
+    }
+}
+
+/// What the output thread holds: not the engine, which has to end when nobody else holds it.
+#[pyclass(frozen, name = "Pump", module = "firehot._core")]
+pub(super) struct PyPump(Pump);
+
+#[pymethods]
+impl PyPump {
     fn next_task<'py>(&self, py: Python<'py>) -> Option<TaskTuple<'py>> {
-        Some(match py.detach(|| self.pump.next())? {
+        Some(match py.detach(|| self.0.next())? {
             Task::Write {
                 ticket,
                 stream,
@@ -200,21 +226,6 @@ impl Engine {
                 None,
                 PyBytes::new(py, b""),
             ),
-        })
-    }
-
-    fn close(&self, grace: f64) -> PyResult<()> {
-        let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
-        self.environment.close(grace);
-        Ok(())
-    }
-
-    fn wait_closed(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let limit = limit(Some(timeout))?;
-        py.detach(|| {
-            let attendant = Attendant::default();
-            let done = self.wait_done(limit, &attendant);
-            attendant.convert(done)
         })
     }
 }

@@ -46,6 +46,7 @@ fn imports_of_py<'py>(py: Python<'py>, source: &[u8]) -> PyResult<Bound<'py, PyL
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
+    module.add_class::<engine::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
     module.add_function(wrap_pyfunction!(logging::configure_logging, module)?)?;

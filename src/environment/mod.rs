@@ -322,9 +322,7 @@ impl Environment {
                     dangerous,
                 } => {
                     self.dispatcher.abandon(id)?;
-                    let Some(import) = wanted.get(index) else {
-                        continue;
-                    };
+                    let import = wanted.get(index).ok_or(Error::NoTemplate)?;
                     let name = label(import);
                     log::info!("{name} is left out, and the template started again: {reason}");
                     let left = LeftOut { reason, dangerous };

@@ -15,6 +15,7 @@
 
 pub mod child;
 pub mod dispatcher;
+mod endings;
 mod link;
 pub mod output;
 mod owner;

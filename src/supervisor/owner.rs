@@ -18,24 +18,20 @@ use crate::error::Error;
 use crate::protocol::message::{decode, ChildId, FromTemplate, Role, ToTemplate};
 
 /// A fork takes milliseconds; a template that has not forked after this is stuck in a fork handler.
-const FORK_LIMIT: Duration = Duration::from_secs(30);
-/// From the end of the last child to SIGKILL for a template that was told to go.
-const RETIRE_LIMIT: Duration = Duration::from_secs(5);
-/// How long a child that has returned may go on when its environment is closed.
-const RETURNED_LIMIT: Duration = Duration::from_secs(1);
+pub(super) const FORK_LIMIT: Duration = Duration::from_secs(30);
 
 /// All that the thread owns.
 pub(super) struct Owner {
     handle: Dispatcher,
     pump: PumpSender,
-    templates: BTreeMap<TemplateId, Template>,
-    children: BTreeMap<ChildId, Running>,
+    pub(super) templates: BTreeMap<TemplateId, Template>,
+    pub(super) children: BTreeMap<ChildId, Running>,
     leftovers: BTreeMap<ChildId, Leftover>,
-    current: Option<TemplateId>,
+    pub(super) current: Option<TemplateId>,
     /// When a template that was told to go is killed.
-    goodbyes: BTreeMap<TemplateId, Instant>,
+    pub(super) goodbyes: BTreeMap<TemplateId, Instant>,
     next: u64,
-    closing: bool,
+    pub(super) closing: bool,
 }
 
 impl Owner {
@@ -190,7 +186,7 @@ impl Owner {
         }
     }
 
-    fn retire(&mut self, id: TemplateId) {
+    pub(super) fn retire(&mut self, id: TemplateId) {
         let Some(template) = self.templates.get_mut(&id) else {
             return;
         };
@@ -198,19 +194,6 @@ impl Owner {
         template.phase = Phase::Retiring;
         self.tell(id, &ToTemplate::Retire {});
         self.schedule_goodbye(id);
-    }
-
-    /// A retiring template is killed if it stays long after its last child.
-    fn schedule_goodbye(&mut self, id: TemplateId) {
-        let retiring = self
-            .templates
-            .get(&id)
-            .is_some_and(|template| template.phase == Phase::Retiring);
-        if retiring && !self.children.values().any(|child| child.template == id) {
-            self.goodbyes
-                .entry(id)
-                .or_insert_with(|| Instant::now() + RETIRE_LIMIT);
-        }
     }
 
     /// The template to fork from, if it is alive.
@@ -244,57 +227,9 @@ impl Owner {
         Ok(ticket)
     }
 
-    fn stop(&mut self, id: ChildId, grace: Duration) {
-        let Some(child) = self.children.get_mut(&id) else {
-            return;
-        };
-        child.cancel();
-        let now = Instant::now();
-        let at = now.checked_add(grace).unwrap_or(now + FORK_LIMIT);
-        let at = match child.due {
-            Due::Kill(earlier) | Due::Gone(earlier) => earlier.min(at),
-            Due::Never | Due::Fork { .. } | Due::Limit(..) | Due::Terminate(..) => at,
-        };
-        child.due = Due::Kill(at);
-        self.signal(id, nix::libc::SIGTERM);
-    }
-
-    fn signal(&mut self, id: ChildId, signal: i32) {
+    pub(super) fn signal(&mut self, id: ChildId, signal: i32) {
         if let Some(template) = self.children.get(&id).map(|child| child.template) {
             self.tell(template, &ToTemplate::Signal { id, signal });
-        }
-    }
-
-    fn close(&mut self, grace: Duration) {
-        self.closing = true;
-        self.current = None;
-        let children: Vec<ChildId> = self.children.keys().copied().collect();
-        for id in children {
-            let Some(child) = self.children.get_mut(&id) else {
-                continue;
-            };
-            if child.cause == Cause::Itself {
-                child.cause = Cause::Closed;
-            }
-            if child.returned && matches!(child.due, Due::Never | Due::Limit(..)) {
-                // Its exit functions and threads may still run: a cold start would let them.
-                child.due = Due::Terminate(Instant::now() + grace.min(RETURNED_LIMIT), grace);
-            } else {
-                self.stop(id, grace);
-            }
-        }
-        let templates: Vec<TemplateId> = self.templates.keys().copied().collect();
-        for id in templates {
-            let starting = self
-                .templates
-                .get_mut(&id)
-                .filter(|template| template.phase == Phase::Starting);
-            if let Some(template) = starting {
-                // It is busy importing and would not hear.
-                template.kill();
-            } else {
-                self.retire(id);
-            }
         }
     }
 
@@ -399,53 +334,5 @@ impl Owner {
         }
         let status = pid.map(|_| -nix::libc::SIGKILL);
         self.end(id, status, Cause::TemplateDied(how.to_owned()));
-    }
-
-    fn meet_deadlines(&mut self) {
-        let now = Instant::now();
-        let due: Vec<(ChildId, Due)> = self
-            .children
-            .iter()
-            .filter(|(_, child)| child.due.at().is_some_and(|at| at <= now))
-            .map(|(id, child)| (*id, child.due))
-            .collect();
-        for (id, what) in due {
-            self.meet(id, what);
-        }
-        self.goodbyes.retain(|id, at| {
-            if *at <= now {
-                if let Some(template) = self.templates.get_mut(id) {
-                    log::debug!("template {} did not go by itself", template.pid());
-                    template.kill();
-                }
-            }
-            *at > now
-        });
-    }
-
-    fn meet(&mut self, id: ChildId, what: Due) {
-        let Some(child) = self.children.get_mut(&id) else {
-            return;
-        };
-        match what {
-            Due::Never => {}
-            Due::Fork { .. } | Due::Gone(_) => {
-                log::error!("a template does not answer; it is killed");
-                child.due = Due::Never;
-                if let Some(template) = self.templates.get_mut(&child.template) {
-                    template.kill();
-                }
-            }
-            Due::Limit(_, limit) => {
-                child.cause = Cause::TimedOut(limit);
-                child.due = Due::kill_soon();
-                self.signal(id, nix::libc::SIGTERM);
-            }
-            Due::Terminate(_, grace) => self.stop(id, grace),
-            Due::Kill(_) => {
-                child.due = Due::Gone(Instant::now() + RETIRE_LIMIT);
-                self.signal(id, nix::libc::SIGKILL);
-            }
-        }
     }
 }

@@ -1,0 +1,126 @@
+//! How children and templates are brought to an end: stopped, closed, out of time. Hears of no deaths.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::child::Cause;
+use super::owner::{Owner, FORK_LIMIT};
+use super::running::Due;
+use super::template::{Phase, TemplateId};
+use crate::protocol::message::ChildId;
+
+/// From the end of the last child to SIGKILL for a template that was told to go.
+const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a child that has returned may go on when its environment is closed.
+const RETURNED_LIMIT: Duration = Duration::from_secs(1);
+
+impl Owner {
+    pub(super) fn stop(&mut self, id: ChildId, grace: Duration) {
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        child.cancel();
+        let now = Instant::now();
+        let at = now.checked_add(grace).unwrap_or(now + FORK_LIMIT);
+        let at = match child.due {
+            Due::Kill(earlier) | Due::Gone(earlier) => earlier.min(at),
+            Due::Never | Due::Fork { .. } | Due::Limit(..) | Due::Terminate(..) => at,
+        };
+        child.due = Due::Kill(at);
+        self.signal(id, nix::libc::SIGTERM);
+    }
+
+    pub(super) fn close(&mut self, grace: Duration) {
+        self.closing = true;
+        self.current = None;
+        let children: Vec<ChildId> = self.children.keys().copied().collect();
+        for id in children {
+            let Some(child) = self.children.get_mut(&id) else {
+                continue;
+            };
+            if child.cause == Cause::Itself {
+                child.cause = Cause::Closed;
+            }
+            if child.returned && matches!(child.due, Due::Never | Due::Limit(..)) {
+                // Its exit functions and threads may still run: a cold start would let them.
+                child.due = Due::Terminate(Instant::now() + grace.min(RETURNED_LIMIT), grace);
+            } else {
+                self.stop(id, grace);
+            }
+        }
+        let templates: Vec<TemplateId> = self.templates.keys().copied().collect();
+        for id in templates {
+            let starting = self
+                .templates
+                .get_mut(&id)
+                .filter(|template| template.phase == Phase::Starting);
+            if let Some(template) = starting {
+                // It is busy importing and would not hear.
+                template.kill();
+            } else {
+                self.retire(id);
+            }
+        }
+    }
+
+    /// A retiring template is killed if it stays long after its last child.
+    pub(super) fn schedule_goodbye(&mut self, id: TemplateId) {
+        let retiring = self
+            .templates
+            .get(&id)
+            .is_some_and(|template| template.phase == Phase::Retiring);
+        if retiring && !self.children.values().any(|child| child.template == id) {
+            self.goodbyes
+                .entry(id)
+                .or_insert_with(|| Instant::now() + RETIRE_LIMIT);
+        }
+    }
+
+    pub(super) fn meet_deadlines(&mut self) {
+        let now = Instant::now();
+        let due: Vec<(ChildId, Due)> = self
+            .children
+            .iter()
+            .filter(|(_, child)| child.due.at().is_some_and(|at| at <= now))
+            .map(|(id, child)| (*id, child.due))
+            .collect();
+        for (id, what) in due {
+            self.meet(id, what);
+        }
+        self.goodbyes.retain(|id, at| {
+            if *at <= now {
+                if let Some(template) = self.templates.get_mut(id) {
+                    log::debug!("template {} did not go by itself", template.pid());
+                    template.kill();
+                }
+            }
+            *at > now
+        });
+    }
+
+    fn meet(&mut self, id: ChildId, what: Due) {
+        let Some(child) = self.children.get_mut(&id) else {
+            return;
+        };
+        match what {
+            Due::Never => {}
+            Due::Fork { .. } | Due::Gone(_) => {
+                log::error!("a template does not answer; it is killed");
+                child.due = Due::Never;
+                if let Some(template) = self.templates.get_mut(&child.template) {
+                    template.kill();
+                }
+            }
+            Due::Limit(_, limit) => {
+                child.cause = Cause::TimedOut(limit);
+                child.due = Due::kill_soon();
+                self.signal(id, nix::libc::SIGTERM);
+            }
+            Due::Terminate(_, grace) => self.stop(id, grace),
+            Due::Kill(_) => {
+                child.due = Due::Gone(Instant::now() + RETIRE_LIMIT);
+                self.signal(id, nix::libc::SIGKILL);
+            }
+        }
+    }
+}
