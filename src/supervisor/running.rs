@@ -140,6 +140,7 @@ impl Running {
     }
 
     pub(super) fn forked(&mut self, pid: i32) {
+        log::debug!("{} runs as process {pid}", self.ticket.name);
         self.due = self.due.forked();
         if let Some((header, body)) = self.call.take() {
             self.link.push(header.into(), Vec::new());
