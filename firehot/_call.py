@@ -44,6 +44,15 @@ def split(body: bytes) -> tuple[memoryview, memoryview]:
     return view[_LENGTH.size : end], view[end:]
 
 
+def is_by_value(body: bytes) -> bool:
+    """Whether the packed call holds anything by value.
+
+    Names of globals stand in a pickle as they are; a false alarm costs an import.
+    """
+    (length,) = _LENGTH.unpack_from(body)
+    return body.find(b"cloudpickle", _LENGTH.size + length) >= 0
+
+
 def load(call: memoryview) -> tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]:
     """Function, arguments and keyword arguments. Imports the modules that they name."""
     LOADING.active = True
@@ -98,9 +107,7 @@ def pack(state: dict[str, Any], function: Callable[..., object], args: Any, kwar
 
 def cloudpickle_folder(body: bytes) -> str | None:
     """Where cloudpickle lies, if the packed call holds anything by value."""
-    _, call = split(body)
-    # Names of globals stand in a pickle as they are; a false alarm costs an import.
-    if b"cloudpickle" not in bytes(call):
+    if not is_by_value(body):
         return None
     import cloudpickle
 

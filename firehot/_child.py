@@ -67,8 +67,10 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
         _exit(1)  # The host is gone.
     context, call = _call.split(body)
     state: dict[str, Any] = pickle.loads(context)
+    by_value = _call.is_by_value(body)
+    del body
     try:
-        code = _run_call(sock, state, call, inherited)
+        code = _run_call(sock, state, call, by_value, inherited)
     except KeyboardInterrupt:
         code = -signal.SIGINT
     _end(code)
@@ -188,7 +190,7 @@ def _reseed() -> None:
 # -- the call ------------------------------------------------------------------------------------
 
 
-def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inherited) -> int:
+def _run_call(sock: int, state: dict[str, Any], call: memoryview, by_value: bool, inherited: Inherited) -> int:
     """Runs the call and sends its outcome; returns the exit code. `sys.exit` sends nothing: the exit code says it."""
     own = getpid()
     try:
@@ -196,7 +198,7 @@ def _run_call(sock: int, state: dict[str, Any], call: memoryview, inherited: Inh
         function, args, kwargs = _call.load(call)
         result = function(*args, **kwargs)
         del function, args, kwargs
-        header, body = _pickle_result(result, b"cloudpickle" in bytes(call))
+        header, body = _pickle_result(result, by_value)
         del result
         code = 0
     except SystemExit as error:

@@ -34,14 +34,13 @@ from firehot import __version__, _bytecode, _child, _process, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
-_NOT_BLOCKED = {"SIGCHLD", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP"} | {
-    "SIGALRM",
-    "SIGVTALRM",
-    "SIGPROF",
-}
+_NOT_BLOCKED = (
+    *("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP"),
+    *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD"),
+)
 _BLOCKED = signal.valid_signals() - {getattr(signal, name) for name in _NOT_BLOCKED if hasattr(signal, name)}
 # Background threads of allocators and a telemetry thread do not survive a fork; with these, read when the libraries
-# are loaded, they are not started (measured: docs/safety.md). Set only where the user has not.
+# are loaded, they are not started (docs/safety.md). Set only where the user has not.
 _QUIET_LIBRARIES = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:500,muzzy_decay_ms:1000,background_thread:false",
@@ -312,9 +311,13 @@ class Template:
 
     def _leave(self) -> NoReturn:
         """Ends, children first. They are killed: whoever wanted to be kind to them was the host."""
+        killed = []
         for pid in self._children:
-            kill(pid, signal.SIGKILL)
-        for pid in self._children:
+            # One that has changed its user can't be killed, and is not waited for.
+            with suppress(PermissionError):
+                kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        for pid in killed:
             with suppress(ChildProcessError):
                 waitpid(pid, 0)
         for finalizer in self._finalizers:
