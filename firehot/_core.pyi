@@ -4,7 +4,6 @@ Use `firehot.isolate_imports` and `firehot.Environment`; this module is what the
 All waits give up the GIL and look after signals at least every 100 ms.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, final
 
 __all__ = ["Engine", "Pump", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
@@ -19,8 +18,11 @@ class Engine:
         scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `first_party`,
             `ignored`, `preload` (names), `sys_path`, `site_folders` (absolute folders), `builtin_modules`,
             `stdlib_modules` (names).
-        import_timeout: Seconds that the import of one module may take.
-        launch: How to start a template: executable, arguments, environment, working directory, body of `setup`.
+        policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
+            `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
+            of a module that must not be in a template and the reason).
+        launch: How to start a template: executable, arguments, environment, working directory, `sys.path`, body of
+            `setup`.
 
     Raises:
         TemplateError: The template can't be started.
@@ -31,11 +33,11 @@ class Engine:
     def __new__(
         cls,
         scan: dict[str, Any],
-        import_timeout: float,
-        launch: tuple[str, list[str], list[tuple[str, str]], str, bytes],
+        policy: dict[str, Any],
+        launch: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes],
     ) -> Engine: ...
-    def update(self, launch: tuple[str, list[str], list[tuple[str, str]], str, bytes]) -> bool:
-        """Scans again and builds a new template when the import set has changed.
+    def update(self, launch: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes]) -> bool:
+        """Scans again and builds a new template when the import set, or anything the template has read, has changed.
 
         Returns:
             True when the template was replaced.
@@ -51,9 +53,12 @@ class Engine:
         mode: str,
         timeout: float | None,
         cloudpickle: str | None,
-        launch: Callable[[], tuple[str, list[str], list[tuple[str, str]], str, bytes]],
+        host: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes],
+        own: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes] | None,
     ) -> Ticket:
         """Forks a child and gives it its call; waits for the fork, not for the call.
+
+        A template that is not true any more is replaced first.
 
         Args:
             name: For messages and prefixes.
@@ -61,7 +66,8 @@ class Engine:
             mode: `"prefix"`, `"inherit"` or `"capture"`.
             timeout: Seconds that the child may run.
             cloudpickle: Folder of cloudpickle when the call needs it.
-            launch: Called when a template has to be started first.
+            host: How to start a template for the host as it is.
+            own: The same with the call's own variables and directory, when it has any.
 
         Raises:
             ForkError: The system refused another process.
@@ -76,6 +82,9 @@ class Engine:
         self,
     ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]]]:
         """What is preloaded (name, microseconds), and what is not (name, reason, [(file, line, text)])."""
+
+    def last_rebuild(self) -> str | None:
+        """Why the template was last replaced; `None` when it never was."""
 
     def pump(self) -> Pump:
         """For the output thread, which must not hold the engine itself."""

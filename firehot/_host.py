@@ -8,6 +8,7 @@ import pickle
 import re
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,8 +16,8 @@ from typing import Any, TypeAlias
 from firehot import _call
 from firehot.errors import TemplateError
 
-Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, bytes]
-"""Executable, arguments, environment, working directory, body of `setup`."""
+Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes]
+"""Executable, arguments, environment, working directory, `sys.path`, body of `setup`."""
 
 _BOOTSTRAP = (
     # The folder of this firehot comes as an argument: no entry of sys.path can put another one, or a module that hides
@@ -41,19 +42,29 @@ _FLAGS = {
 }
 # `python --help-env`, without those that are read later (PYTHONBREAKPOINT, PYTHONASYNCIODEBUG, PYTHONSTARTUP,
 # PYTHONINSPECT); the dynamic loader's; the C library's.
-_START_ONLY = re.compile(
-    r"PYTHON(CASEOK|COERCECLOCALE|DEBUG|DEVMODE|DONTWRITEBYTECODE|DUMPREFS|EXECUTABLE|FAULTHANDLER|HASHSEED|HOME|"
-    r"INTMAXSTRDIGITS|IOENCODING|LEGACYWINDOWSFSENCODING|LEGACYWINDOWSSTDIO|MALLOC|MALLOCSTATS|NODEBUGRANGES|"
-    r"NOUSERSITE|OPTIMIZE|PATH|PERFSUPPORT|PLATLIBDIR|PROFILEIMPORTTIME|PYCACHEPREFIX|SAFEPATH|TRACEMALLOC|"
-    r"UNBUFFERED|USERBASE|UTF8|VERBOSE|WARNDEFAULTENCODING|WARNINGS)"
-    r"|PYTHON_(BASIC_REPL|COLORS|CONTEXT_AWARE_WARNINGS|CPU_COUNT|DISABLE_REMOTE_DEBUG|FROZEN_MODULES|GIL|HISTORY|"
-    r"JIT|LAZY_IMPORTS|PERF_JIT_SUPPORT|PRESITE|THREAD_INHERIT_CONTEXT|TLBC)"
-    r"|LD_[A-Z_]+|DYLD_[A-Z_]+|GLIBC_TUNABLES|MALLOC_[A-Z_]+|LC_ALL|LC_CTYPE|LANG"
+_PYTHON_AT_START = """
+    CASEOK COERCECLOCALE DEBUG DEVMODE DONTWRITEBYTECODE DUMPREFS EXECUTABLE FAULTHANDLER HASHSEED HOME INTMAXSTRDIGITS
+    IOENCODING LEGACYWINDOWSFSENCODING LEGACYWINDOWSSTDIO MALLOC MALLOCSTATS NODEBUGRANGES NOUSERSITE OPTIMIZE PATH
+    PERFSUPPORT PLATLIBDIR PROFILEIMPORTTIME PYCACHEPREFIX SAFEPATH TRACEMALLOC UNBUFFERED USERBASE UTF8 VERBOSE
+    WARNDEFAULTENCODING WARNINGS _BASIC_REPL _COLORS _CONTEXT_AWARE_WARNINGS _CPU_COUNT _DISABLE_REMOTE_DEBUG
+    _FROZEN_MODULES _GIL _HISTORY _JIT _LAZY_IMPORTS _PERF_JIT_SUPPORT _PRESITE _THREAD_INHERIT_CONTEXT _TLBC
+"""
+START_VARIABLES = (
+    *(f"PYTHON{name}" for name in _PYTHON_AT_START.split()),
+    "LD_*",
+    "DYLD_*",
+    "GLIBC_TUNABLES",
+    "MALLOC_*",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LANG",
 )
+"""Environment variables that only count when an interpreter starts; `*` stands for any end."""
+_START_ONLY = re.compile("|".join(name.replace("*", ".+") for name in START_VARIABLES))
 
 
-def launch() -> Launch:
-    """How to start a template that is what this interpreter is.
+def launch(environ: Mapping[str, str] | None = None, cwd: str | None = None) -> Launch:
+    """How to start a template that is what this interpreter is, or what a call with these shall find.
 
     Raises:
         TemplateError: There is no interpreter to start, or no working directory.
@@ -64,9 +75,11 @@ def launch() -> Launch:
         )
     folder = str(Path(__file__).parent)
     arguments = [*interpreter_options(), "-c", _BOOTSTRAP, folder, "firehot._template"]
-    setup = {"path": search_path(), "argv": list(sys.argv), **_main()}
+    path = search_path()
+    setup = {"path": path, "argv": list(sys.argv), "launched": time.time_ns(), **_main()}
     body = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
-    return sys.executable, arguments, list(os.environ.items()), _cwd(), body
+    variables = list((os.environ if environ is None else environ).items())
+    return sys.executable, arguments, variables, _cwd() if cwd is None else cwd, path, body
 
 
 def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] | None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _child, _process, _wire
+from firehot import __version__, _audit, _bytecode, _child, _process, _stamp, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -92,6 +92,7 @@ class Template:
         self._retiring = False
         self._wake_read = self._wake_write = -1
         self._finalizers: list[Any] = []
+        self._recorder = _stamp.Recorder(setup["launched"])
         _process.die_with_parent(host)
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
@@ -121,10 +122,15 @@ class Template:
     def _obey(self, message: dict[str, Any], poll: Any) -> None:
         kind = message["type"]
         if kind == "preload":
+            self._recorder.start()
             self._preload(message["imports"])
+            self._recorder.stop()
+            _audit.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
-            self._send(type="ready", modules=len(sys.modules))
+            start = self._recorder.start_modules()
+            self._send(self._recorder.body(), type="ready", modules=len(sys.modules), start=start)
+            del self._recorder
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":
@@ -181,9 +187,9 @@ class Template:
         del self._incoming[:at]
         return header
 
-    def _send(self, **header: Any) -> None:
+    def _send(self, body: bytes = b"", /, **header: Any) -> None:
         try:
-            _wire.send(self._sock, header)
+            _wire.send(self._sock, header, body)
         except OSError:
             self._leave()
 
@@ -214,6 +220,7 @@ class Template:
             try:
                 __import__(module, fromlist=[name] if name else [])
             except BaseException as error:
+                self._recorder.failed(error)
                 failed = failed or (full, _describe(error))
                 exits = exits or not isinstance(error, Exception)
                 if name is None:
@@ -221,7 +228,8 @@ class Template:
             else:
                 if full in sys.modules:
                     loaded.append((full, (time.perf_counter_ns() - start) // 1000))
-        self._send(type="imported", index=index, loaded=loaded)
+        modules, files = self._recorder.new_modules(), self._recorder.new_files()
+        self._send(type="imported", index=index, loaded=loaded, modules=modules, files=files)
         if failed is not None:
             residue = exits or _left_behind(count)
             name, text = failed

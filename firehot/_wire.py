@@ -14,7 +14,7 @@ from posix import write as _write
 from struct import Struct
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Must be `PROTOCOL` in `src/protocol/mod.rs`."""
 
 _PREFIX = Struct("<II")

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from firehot import _call, _core, _host
 from firehot._output import show
-from firehot.errors import CallNotPicklable, EnvironmentClosedError
+from firehot.errors import CallNotPicklable, EnvironmentClosedError, TemplateError
 from firehot.naming import NAME_REGISTRY
 from firehot.process import IsolatedProcess
 
@@ -108,7 +108,8 @@ class Environment:
         self._lock = threading.Lock()
         self._closed = False
         self._owner = os.getpid()
-        self._engine = _core.Engine(scan, import_timeout, _host.launch())
+        policy = {"import_timeout": import_timeout, "native_variables": list(_host.START_VARIABLES), "leave_out": []}
+        self._engine = _core.Engine(scan, policy, _host.launch())
         # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
         # it, it is dropped, and the engine closes with it.
         arguments = (self._engine.pump(), weakref.ref(self))
@@ -174,7 +175,8 @@ class Environment:
             ) from error
         if len(call) > _call.MAX_LENGTH:
             raise CallNotPicklable(f"the arguments of {_name_of(fn)} take more than 4 GiB")
-        ticket = self._engine.exec(process_name, call, mode, timeout, folder, _host.launch)
+        host, own = self._launches(state, has_own=bool(env) or cwd is not None)
+        ticket = self._engine.exec(process_name, call, mode, timeout, folder, host, own)
         process: IsolatedProcess[T] = IsolatedProcess(self, process_name, ticket)
         with self._lock:
             self._forget_ended()
@@ -222,6 +224,15 @@ class Environment:
         """
         self._check_open()
         return self._engine.update(_host.launch())
+
+    @property
+    def last_rebuild(self) -> str | None:
+        """Why the template was last replaced, or `None` when it never was.
+
+        Such as "requests 2.31.0 -> 2.32.3", "/site/external_package/mock_imports.py changed" or
+        "DJANGO_SETTINGS_MODULE differs".
+        """
+        return self._engine.last_rebuild()
 
     @property
     def modules(self) -> Mapping[str, PreloadedModule]:
@@ -292,6 +303,16 @@ class Environment:
         return f"<Environment {self.runner_id} {state}>"
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _launches(self, state: dict[str, Any], *, has_own: bool) -> tuple[_host.Launch, _host.Launch | None]:
+        """How to start a template for the host, and one for a call that has variables or a directory of its own."""
+        if not has_own:
+            return _host.launch(cwd=state["cwd"]), None
+        try:
+            host = _host.launch()
+        except TemplateError:
+            host = _host.launch(cwd=state["cwd"])  # The host's own directory is gone; the call has another.
+        return host, _host.launch(state["environ"], state["cwd"])
 
     def _check_open(self) -> None:
         if self._closed:

@@ -58,6 +58,13 @@ pub enum Error {
     /// A message that is none, from the template.
     #[error("the template sent something that is no message")]
     Message(#[from] MessageError),
+    /// The template did not say what it depends on.
+    #[error("the template sent a stamp that can't be read")]
+    Stamp {
+        /// What serde said.
+        #[source]
+        source: serde_json::Error,
+    },
     /// No template is running; the environment starts one and asks again.
     #[error("no template is running")]
     NoTemplate,

@@ -10,10 +10,11 @@
 //! | [`scan`] | source files -> the set of modules they import, with where | processes |
 //! | [`protocol`] | bytes <-> frames <-> typed messages | sockets, processes |
 //! | [`supervisor`] | templates, children, their pipes; one thread has all of that state | what to preload |
+//! | [`stamp`] | what a template depends on, and whether it still holds | what follows when it does not |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
-//! Arrows go one way: bindings -> environment -> supervisor, scan -> protocol, error. The Python code that runs
+//! Arrows go one way: bindings -> environment -> supervisor, scan, stamp -> protocol, error. The Python code that runs
 //! inside the template and the child is in `firehot/_template.py` and `firehot/_child.py`.
 #![deny(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod environment;
 pub mod error;
 pub mod protocol;
 pub mod scan;
+pub mod stamp;
 pub mod supervisor;
 
 #[cfg(feature = "python")]

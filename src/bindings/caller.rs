@@ -17,8 +17,8 @@ pub(super) struct Attendant {
 }
 
 impl Attendant {
-    /// Keeps an exception of Python code that the engine called.
-    pub(super) fn raise(&self, raised: PyErr) -> Error {
+    /// Keeps what a signal handler raised.
+    fn raise(&self, raised: PyErr) -> Error {
         self.raised.replace(Some(raised));
         Error::Interrupted
     }

@@ -11,30 +11,32 @@ use pyo3::types::PyBytes;
 
 use super::caller::Attendant;
 use super::ticket::{limit, PyTicket};
-use crate::environment::{Caller, Config, Environment};
+use crate::environment::{Call, Caller, Config, Environment};
 use crate::error::Error;
 use crate::scan::ScanRequest;
 use crate::supervisor::dispatcher::Exec;
 use crate::supervisor::output::{Mode, Stream};
 use crate::supervisor::pump::{Pump, Task};
-use crate::supervisor::template::Launch;
+use crate::supervisor::template::{Launch, TemplateId};
 
-/// Executable, arguments, environment, cwd, setup: see `firehot/_host.py`.
+/// Executable, arguments, environment, cwd, path, setup: see `firehot/_host.py`.
 type LaunchTuple = (
     PathBuf,
     Vec<OsString>,
     Vec<(OsString, OsString)>,
     PathBuf,
+    Vec<PathBuf>,
     Vec<u8>,
 );
 
 fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
-    let (executable, arguments, environment, cwd, setup): LaunchTuple = value.extract()?;
+    let (executable, arguments, environment, cwd, path, setup): LaunchTuple = value.extract()?;
     Ok(Launch {
         executable,
         arguments,
         environment,
         cwd,
+        path,
         setup,
     })
 }
@@ -51,6 +53,15 @@ struct ScanDict {
     site_folders: Vec<PathBuf>,
     builtin_modules: Vec<String>,
     stdlib_modules: Vec<String>,
+}
+
+/// How templates are judged.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct PolicyDict {
+    import_timeout: f64,
+    native_variables: Vec<String>,
+    leave_out: Vec<(String, String)>,
 }
 
 impl From<ScanDict> for ScanRequest {
@@ -91,13 +102,15 @@ impl Engine {
     fn new(
         py: Python<'_>,
         scan: ScanDict,
-        import_timeout: f64,
+        policy: PolicyDict,
         launch: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let launch = launch_from(launch)?;
         let config = Config {
             scan: scan.into(),
-            import_limit: limit(Some(import_timeout))?.unwrap_or(Duration::MAX),
+            import_limit: limit(Some(policy.import_timeout))?.unwrap_or(Duration::MAX),
+            native_variables: policy.native_variables,
+            leave_out: policy.leave_out,
         };
         py.detach(|| {
             let attendant = Attendant::default();
@@ -116,7 +129,7 @@ impl Engine {
         })
     }
 
-    #[pyo3(signature = (name, call, mode, timeout, cloudpickle, launch))]
+    #[pyo3(signature = (name, call, mode, timeout, cloudpickle, host, own))]
     #[allow(clippy::too_many_arguments)] // The Python side names each.
     fn exec(
         &self,
@@ -126,7 +139,8 @@ impl Engine {
         mode: &str,
         timeout: Option<f64>,
         cloudpickle: Option<String>,
-        launch: Py<PyAny>,
+        host: &Bound<'_, PyAny>,
+        own: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<PyTicket> {
         let mode = match mode {
             "prefix" => Mode::Prefix,
@@ -143,14 +157,16 @@ impl Engine {
             mode,
             timeout: limit(timeout)?,
             cloudpickle,
+            template: TemplateId(0),
+        };
+        let call = Call {
+            exec,
+            host: launch_from(host)?,
+            own: own.map(launch_from).transpose()?,
         };
         py.detach(|| {
             let attendant = Attendant::default();
-            let launch = || {
-                Python::attach(|py| launch_from(&launch.bind(py).call0()?))
-                    .map_err(|error| attendant.raise(error))
-            };
-            let ticket = self.environment.exec(&exec, &launch, &attendant);
+            let ticket = self.environment.exec(call, &attendant);
             let dispatcher = self.environment.dispatcher().clone();
             let ticket = attendant.convert(ticket)?;
             Ok(PyTicket::new(ticket, dispatcher))
@@ -178,6 +194,14 @@ impl Engine {
             })
             .collect();
         Ok((report.modules, skipped))
+    }
+
+    fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        py.detach(|| {
+            let attendant = Attendant::default();
+            let reason = self.environment.last_rebuild(&attendant);
+            attendant.convert(reason)
+        })
     }
 
     fn pump(&self) -> PyPump {

@@ -13,7 +13,9 @@ impl From<Error> for PyErr {
         Python::attach(|py| {
             let text = with_sources(&error);
             let class = match &error {
-                Error::Scan(_) | Error::Message(_) | Error::Forked { .. } => "FirehotError",
+                Error::Scan(_) | Error::Message(_) | Error::Stamp { .. } | Error::Forked { .. } => {
+                    "FirehotError"
+                }
                 Error::Spawn { .. }
                 | Error::Mismatch { .. }
                 | Error::TemplateDied { .. }

@@ -1,29 +1,31 @@
 //! Scan, compare, keep or replace the template. Does not know how a template is run, nor what Python is.
 #![forbid(unsafe_code)]
 
+mod build;
+mod exec;
+mod judge;
+mod left_out;
 mod preload;
 mod report;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
-use self::preload::{Attempt, Preload};
-use self::report::{label, log_difference, Problems};
+pub use self::exec::Call;
+use self::left_out::LeftOut;
+use self::report::{difference, Problems};
 pub use self::report::{Report, Skipped};
 use crate::error::Error;
-use crate::scan::{Import, ImportSet, ScanRequest, Scanner};
-use crate::supervisor::child::{Cause, Ticket, Until};
-use crate::supervisor::dispatcher::{Dispatcher, Exec};
+use crate::scan::{ImportSet, ScanRequest, Scanner};
+use crate::stamp::{describe, Change, Host, Stamp};
+use crate::supervisor::child::Ticket;
+use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::pump::Pump;
-use crate::supervisor::template::{Event, Launch, TemplateId};
+use crate::supervisor::template::{Launch, TemplateId};
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
-/// A template that dies again and again right after it became ready is not started forever.
-const REVIVALS: usize = 2;
 
 /// What the caller's side does while the engine works for it.
 pub trait Caller {
@@ -45,14 +47,37 @@ pub struct Config {
     pub scan: ScanRequest,
     /// How long the import of one module may take.
     pub import_limit: Duration,
+    /// Variables (`OMP_*`) that C code, or the interpreter's own start, reads by itself.
+    pub native_variables: Vec<String>,
+    /// Modules that must not be in a template, and why.
+    pub leave_out: Vec<(String, String)>,
 }
 
-/// One package's scanner and template.
+/// A template that was found good, and what it depends on.
+#[derive(Debug)]
+struct Built {
+    id: TemplateId,
+    stamp: Stamp,
+}
+
+/// The templates that serve.
+#[derive(Debug, Default)]
+struct Serving {
+    /// For the host as it is.
+    main: Option<Arc<Built>>,
+    /// For the last call whose own variables or directory the imports had read.
+    aside: Option<Arc<Built>>,
+}
+
+/// One package's scanner and templates.
 #[derive(Debug)]
 pub struct Environment {
     dispatcher: Dispatcher,
-    import_limit: Duration,
+    config: Config,
+    /// Held while a template is built.
     state: Mutex<State>,
+    /// Held for a moment; never while `state` is waited for.
+    serving: Mutex<Serving>,
     owner: u32,
 }
 
@@ -60,19 +85,10 @@ pub struct Environment {
 struct State {
     scanner: Scanner,
     imports: Option<ImportSet>,
-    /// Imports (module, names) that must not be tried.
-    left_out: BTreeMap<(String, Vec<String>), LeftOut>,
+    left_out: LeftOut,
     problems: Problems,
     report: Report,
-}
-
-/// Why an import is not tried.
-#[derive(Debug)]
-struct LeftOut {
-    reason: String,
-    /// It ended the interpreter or stopped it: once is enough while the environment is open. One that merely failed is
-    /// tried with each new template, since it may have been mended.
-    dangerous: bool,
+    last_rebuild: Option<String>,
 }
 
 impl Environment {
@@ -88,21 +104,24 @@ impl Environment {
         let (dispatcher, pump) = Dispatcher::start()?;
         let environment = Self {
             dispatcher,
-            import_limit: config.import_limit,
             state: Mutex::new(State {
-                scanner: Scanner::new(config.scan),
+                scanner: Scanner::new(config.scan.clone()),
                 imports: None,
-                left_out: BTreeMap::new(),
+                left_out: LeftOut::default(),
                 problems: Problems::default(),
                 report: Report::default(),
+                last_rebuild: None,
             }),
+            config,
+            serving: Mutex::default(),
             owner: std::process::id(),
         };
         environment.update(launch, caller)?;
         Ok((environment, pump))
     }
 
-    /// Scans again and replaces the template when the import set has changed, or when there was none yet.
+    /// Scans again and replaces the template when the import set or anything in its stamp has changed, or when there
+    /// was none yet.
     ///
     /// True when it was replaced. The new one is ready before the old one retires.
     ///
@@ -119,85 +138,45 @@ impl Environment {
         let scan = match state.scanner.scan() {
             Ok(scan) => scan,
             Err(error) => {
-                if let Some((id, _)) = early {
-                    self.dispatcher.abandon(id)?;
+                if let Some(started) = early {
+                    self.dispatcher.abandon(started.id)?;
                 }
                 return Err(error.into());
             }
         };
         log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
         state.problems.log_new(&scan.problems);
-        let changed = state
-            .imports
-            .as_ref()
-            .is_none_or(|imports| imports.key() != scan.imports.key());
-        if changed {
-            if let Some(before) = &state.imports {
-                log_difference(before, &scan.imports);
+        let changes = self.changes(launch);
+        let reason = match &state.imports {
+            None => None,
+            Some(before) if before.key() != scan.imports.key() => {
+                Some(difference(before, &scan.imports))
             }
-            let report = self.build(&mut state, &scan.imports, early, launch, caller)?;
-            state.report = report;
+            Some(_) if !changes.is_empty() => Some(describe(&changes)),
+            Some(_) => {
+                state.report.locate(&scan.imports);
+                state.imports = Some(scan.imports);
+                return Ok(false);
+            }
+        };
+        state.left_out.forget(&changes);
+        if let Some(reason) = &reason {
+            log::info!("starting a new template: {reason}");
         }
-        state.report.locate(&scan.imports);
+        let built = self.build(&mut state, &scan.imports, early, launch, caller)?;
+        self.replace(&mut state, built, reason)?;
         state.imports = Some(scan.imports);
-        Ok(changed)
+        Ok(true)
     }
 
-    /// Runs something in a child; starts a template first when the last one has died. Waits for the fork.
-    ///
-    /// # Errors
-    /// [`Error::Fork`], [`Error::Closed`], [`Error::System`], or what starting a template may raise.
-    pub fn exec(
-        &self,
-        exec: &Exec,
-        launch: &dyn Fn() -> Result<Launch, Error>,
-        caller: &dyn Caller,
-    ) -> Result<Arc<Ticket>, Error> {
-        self.check_owner()?;
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let died = match self.dispatcher.exec(exec.clone()) {
-                Ok(ticket) => {
-                    let forked = ticket.wait(Until::Pid, None, &mut || caller.attend());
-                    if let Err(error) = forked {
-                        // Nobody will know of it: it must not run.
-                        self.dispatcher.stop(ticket.id, Duration::ZERO)?;
-                        return Err(error);
-                    }
-                    match (ticket.pid(), ticket.end().map(|end| end.cause)) {
-                        // Its call was not sent, so another template may have it.
-                        (None, Some(Cause::TemplateDied(how))) => how,
-                        (None, Some(Cause::ForkFailed(reason))) => {
-                            return Err(Error::Fork { reason });
-                        }
-                        (None, Some(Cause::Closed)) => return Err(Error::Closed),
-                        (_, _) => return Ok(ticket),
-                    }
-                }
-                Err(Error::NoTemplate) => "ended".to_owned(),
-                Err(error) => return Err(error),
-            };
-            if attempts > REVIVALS {
-                return Err(Error::Fork {
-                    reason: format!("the template {died}, {attempts} times in a row"),
-                });
-            }
-            self.revive(&launch()?, caller)?;
-        }
-    }
-
-    fn revive(&self, launch: &Launch, caller: &dyn Caller) -> Result<(), Error> {
-        let mut state = self.lock(caller)?;
-        if self.dispatcher.has_template()? {
-            // Another thread was quicker.
-            return Ok(());
-        }
-        log::info!("the template has died; starting another");
-        let imports = state.imports.clone().unwrap_or_default();
-        let report = self.build(&mut state, &imports, None, launch, caller)?;
-        state.report = report;
-        Ok(())
+    /// What differs from what the main template depends on.
+    fn changes(&self, launch: &Launch) -> BTreeSet<Change> {
+        let Some(main) = self.serving().main.clone() else {
+            return BTreeSet::new();
+        };
+        let mut changes = main.stamp.context_changes(host(launch));
+        changes.extend(main.stamp.disk_changes());
+        changes
     }
 
     /// What is preloaded, and what is not.
@@ -207,6 +186,15 @@ impl Environment {
     pub fn report(&self, caller: &dyn Caller) -> Result<Report, Error> {
         self.check_owner()?;
         Ok(self.lock(caller)?.report.clone())
+    }
+
+    /// Why the template was last replaced; none when it never was.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], [`Error::Forked`].
+    pub fn last_rebuild(&self, caller: &dyn Caller) -> Result<Option<String>, Error> {
+        self.check_owner()?;
+        Ok(self.lock(caller)?.last_rebuild.clone())
     }
 
     /// For those who hold a ticket longer than the environment.
@@ -244,6 +232,10 @@ impl Environment {
         }
     }
 
+    fn serving(&self) -> MutexGuard<'_, Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Another thread may be building a template: waiting for it obeys the caller's signals.
     fn lock(&self, caller: &dyn Caller) -> Result<MutexGuard<'_, State>, Error> {
         let started = Instant::now();
@@ -260,77 +252,6 @@ impl Environment {
             }
         }
     }
-
-    fn spawn(&self, launch: &Launch) -> Result<(TemplateId, Receiver<Event>), Error> {
-        let (sender, events) = crossbeam_channel::unbounded();
-        let id = self.dispatcher.spawn(launch.clone(), sender)?;
-        Ok((id, events))
-    }
-
-    /// Starts templates until one is ready, each without what ended the one before, and makes it the current one.
-    fn build(
-        &self,
-        state: &mut State,
-        imports: &ImportSet,
-        mut early: Option<(TemplateId, Receiver<Event>)>,
-        launch: &Launch,
-        caller: &dyn Caller,
-    ) -> Result<Report, Error> {
-        let started = Instant::now();
-        state.left_out.retain(|_, left| left.dangerous);
-        loop {
-            let (id, events) = match early.take() {
-                Some(started) => started,
-                None => self.spawn(launch)?,
-            };
-            let wanted: Vec<&Import> = imports
-                .imports
-                .iter()
-                .filter(|import| !state.left_out.contains_key(&identity(import)))
-                .collect();
-            let preload = Preload {
-                id,
-                events: &events,
-                imports: &wanted,
-                limit: self.import_limit,
-                caller,
-            };
-            let attempt = preload.run(&self.dispatcher);
-            caller.settled();
-            let attempt = match attempt {
-                Ok(attempt) => attempt,
-                Err(error) => {
-                    self.dispatcher.abandon(id)?;
-                    return Err(error);
-                }
-            };
-            match attempt {
-                Attempt::Ready(id, mut report) => {
-                    for import in &imports.imports {
-                        if let Some(left) = state.left_out.get(&identity(import)) {
-                            report.skip(label(import), import, left.reason.clone());
-                        }
-                    }
-                    report.locate(imports);
-                    report.log(&state.report, started.elapsed());
-                    self.dispatcher.promote(id)?;
-                    return Ok(report);
-                }
-                Attempt::LeaveOut {
-                    index,
-                    reason,
-                    dangerous,
-                } => {
-                    self.dispatcher.abandon(id)?;
-                    let import = wanted.get(index).ok_or(Error::NoTemplate)?;
-                    let name = label(import);
-                    log::info!("{name} is left out, and the template started again: {reason}");
-                    let left = LeftOut { reason, dangerous };
-                    state.left_out.insert(identity(import), left);
-                }
-            }
-        }
-    }
 }
 
 /// An interrupt may arrive between the opening and the caller's taking it: nothing runs on without an owner.
@@ -340,7 +261,12 @@ impl Drop for Environment {
     }
 }
 
-/// What makes an entry of the import set this one.
-fn identity(import: &Import) -> (String, Vec<String>) {
-    (import.module.clone(), import.names.clone())
+fn host(launch: &Launch) -> Host<'_> {
+    Host {
+        executable: &launch.executable,
+        arguments: &launch.arguments,
+        environment: &launch.environment,
+        cwd: &launch.cwd,
+        path: &launch.path,
+    }
 }

@@ -5,54 +5,59 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::judge::{Judge, Objection};
+use super::left_out::{Retry, What, Why};
 use super::report::Report;
 use super::{Caller, ATTENTION};
 use crate::error::{tail, Error};
-use crate::protocol::message::{FromTemplate, PreloadItem};
+use crate::protocol::message::{FileText, FromTemplate, PreloadItem};
 use crate::protocol::PROTOCOL;
-use crate::scan::Import;
+use crate::scan::{Import, ImportSet};
+use crate::stamp::Touched;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::template::{Event, TemplateId};
 
 /// From spawn to hello, and from the last import to ready: both take milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// A message and its body.
+type Said = (FromTemplate, Vec<u8>);
+
 /// How one attempt at a template went.
 pub(super) enum Attempt {
-    Ready(TemplateId, Report),
-    /// This import (its position in the preload list) must not be tried.
-    LeaveOut {
-        index: usize,
-        reason: String,
-        /// It ended or stopped the interpreter.
-        dangerous: bool,
+    /// It is ready; the files that it read, and the rest of its stamp.
+    Ready {
+        report: Report,
+        files: Vec<FileText>,
+        stamp: Vec<u8>,
     },
+    /// This must not be tried.
+    LeaveOut(What, Why),
 }
 
 /// One template's way from spawn to ready.
 pub(super) struct Preload<'a> {
     pub(super) id: TemplateId,
     pub(super) events: &'a Receiver<Event>,
-    pub(super) imports: &'a [&'a Import],
+    pub(super) imports: &'a ImportSet,
+    /// What is to be imported, with its place in `imports`.
+    pub(super) wanted: &'a [(usize, PreloadItem)],
     pub(super) limit: Duration,
+    pub(super) judge: Judge<'a>,
     pub(super) caller: &'a dyn Caller,
 }
 
 impl Preload<'_> {
-    pub(super) fn run(&self, dispatcher: &Dispatcher) -> Result<Attempt, Error> {
-        let items = self
-            .imports
-            .iter()
-            .map(|import| PreloadItem {
-                module: import.module.clone(),
-                names: import.names.clone(),
-            })
-            .collect();
+    pub(super) fn run(mut self, dispatcher: &Dispatcher) -> Result<Attempt, Error> {
+        let items = self.wanted.iter().map(|(_, item)| item.clone()).collect();
         dispatcher.preload(self.id, items)?;
         let mut report = Report::default();
+        let mut read: Vec<FileText> = Vec::new();
+        // Where the files of the last item begin.
+        let mut last = 0;
         let mut importing: Option<usize> = None;
         loop {
-            let message = match self.next(importing)? {
+            let (message, body) = match self.next(importing)? {
                 Ok(message) => message,
                 Err(attempt) => return Ok(attempt),
             };
@@ -60,10 +65,21 @@ impl Preload<'_> {
                 FromTemplate::Importing { index } => {
                     importing = Some(index);
                     self.caller
-                        .progress(&self.module(index), index, self.imports.len());
+                        .progress(&self.module(index), index, self.wanted.len());
                 }
-                FromTemplate::Imported { loaded, .. } => {
+                FromTemplate::Imported {
+                    index,
+                    loaded,
+                    modules,
+                    files,
+                    effects,
+                } => {
                     importing = None;
+                    last = read.len();
+                    if let Some(objection) = self.judge.objection(&modules, &effects) {
+                        return Ok(self.leave_out(index, objection, &files));
+                    }
+                    read.extend(files);
                     report.modules.extend(loaded);
                 }
                 FromTemplate::Failed {
@@ -75,19 +91,25 @@ impl Preload<'_> {
                     importing = None;
                     if residue {
                         let reason = format!("it failed half-way: {error}");
-                        return Ok(Attempt::LeaveOut {
-                            index,
+                        let why = Why {
                             reason,
-                            dangerous: false,
-                        });
+                            retry: Retry::NextBuild,
+                            files: Touched::from_message(read.get(last..).unwrap_or_default()),
+                        };
+                        return Ok(Attempt::LeaveOut(self.item(index), why));
                     }
-                    if let Some(import) = self.imports.get(index) {
+                    if let Some(import) = self.import(index) {
                         report.skip(name, import, error);
                     }
                 }
-                FromTemplate::Ready { modules } => {
+                FromTemplate::Ready { modules, start, .. } => {
                     log::debug!("the template is ready with {modules} modules");
-                    return Ok(Attempt::Ready(self.id, report));
+                    report.at_start = self.judge.own(&start);
+                    return Ok(Attempt::Ready {
+                        report,
+                        files: read,
+                        stamp: body,
+                    });
                 }
                 FromTemplate::Hello {
                     protocol, firehot, ..
@@ -100,15 +122,56 @@ impl Preload<'_> {
         }
     }
 
+    fn import(&self, index: usize) -> Option<&Import> {
+        let (place, _) = self.wanted.get(index)?;
+        self.imports.imports.get(*place)
+    }
+
+    /// An entry of the import set, whole.
+    fn item(&self, index: usize) -> What {
+        self.import(index).map_or_else(
+            || What::Name(String::new()),
+            |import| What::Item(import.module.clone(), import.names.clone()),
+        )
+    }
+
+    fn leave_out(&self, index: usize, objection: Objection, files: &[FileText]) -> Attempt {
+        let what = match objection.name {
+            Some(name) => What::Name(name),
+            None => self.item(index),
+        };
+        let why = Why {
+            reason: objection.reason,
+            retry: Retry::Changed,
+            // The project's own are read anew by each child.
+            files: Touched::from_message(files)
+                .into_iter()
+                .filter(|file| !self.judge.is_own("", file.path()))
+                .collect(),
+        };
+        Attempt::LeaveOut(what, why)
+    }
+
+    /// The import that ended or stopped the interpreter.
+    fn blame(&self, index: usize, reason: String) -> Attempt {
+        let found = self.judge.file_of(&self.module(index));
+        let why = Why {
+            reason,
+            retry: Retry::OwnChanged,
+            files: found.as_deref().map(Touched::now).into_iter().collect(),
+        };
+        Attempt::LeaveOut(self.item(index), why)
+    }
+
     fn module(&self, index: usize) -> String {
-        self.imports
+        self.wanted
             .get(index)
-            .map(|import| import.module.clone())
+            .map(|(_, item)| item.module.clone())
             .unwrap_or_default()
     }
 
     /// The next message, or what follows from there being none.
-    fn next(&self, importing: Option<usize>) -> Result<Result<FromTemplate, Attempt>, Error> {
+    fn next(&self, importing: Option<usize>) -> Result<Result<Said, Attempt>, Error> {
         let phase = if importing.is_some() {
             "importing"
         } else {
@@ -120,7 +183,7 @@ impl Preload<'_> {
         loop {
             let slice = left.min(ATTENTION);
             match self.events.recv_timeout(slice) {
-                Ok(Event::Said(message)) => return Ok(Ok(message)),
+                Ok(Event::Said(message, body)) => return Ok(Ok((message, body))),
                 Ok(Event::Garbled(error)) => return Err(error.into()),
                 Ok(Event::Died { how, output }) => {
                     let Some(index) = importing else {
@@ -128,11 +191,7 @@ impl Preload<'_> {
                     };
                     let output = tail(&output);
                     let reason = format!("the template {how} while importing it{output}");
-                    return Ok(Err(Attempt::LeaveOut {
-                        index,
-                        reason,
-                        dangerous: true,
-                    }));
+                    return Ok(Err(self.blame(index, reason)));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -147,11 +206,7 @@ impl Preload<'_> {
                     });
                 };
                 let reason = format!("its import took more than {} s", limit.as_secs_f64());
-                return Ok(Err(Attempt::LeaveOut {
-                    index,
-                    reason,
-                    dangerous: true,
-                }));
+                return Ok(Err(self.blame(index, reason)));
             }
         }
     }

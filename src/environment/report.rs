@@ -15,6 +15,8 @@ const LINES_SHOWN: usize = 3;
 pub struct Report {
     /// Module and import time in microseconds, in the order of import.
     pub modules: Vec<(String, u64)>,
+    /// Modules of the project that any interpreter loads when it starts (`sitecustomize`).
+    pub at_start: Vec<String>,
     /// What is not preloaded, by name.
     pub skipped: BTreeMap<String, Skipped>,
 }
@@ -69,6 +71,16 @@ impl Report {
             took.as_secs_f64(),
             self.skipped.len()
         );
+        for name in self
+            .at_start
+            .iter()
+            .filter(|name| !before.at_start.contains(name))
+        {
+            log::info!(
+                "{name} is code of the project that every interpreter runs when it starts; \
+                 the template is replaced when it changes"
+            );
+        }
         for (name, skipped) in &self.skipped {
             let known = before.skipped.get(name);
             if known.is_some_and(|known| known.reason == skipped.reason) {
@@ -130,8 +142,8 @@ impl Problems {
     }
 }
 
-/// Says why a new template is built.
-pub(super) fn log_difference(before: &ImportSet, after: &ImportSet) {
+/// Why two import sets need two templates.
+pub(super) fn difference(before: &ImportSet, after: &ImportSet) -> String {
     let (before, after) = (before.key(), after.key());
     let names = |one: &BTreeSet<(&str, &str)>, other: &BTreeSet<(&str, &str)>| {
         let names: BTreeSet<&str> = one.difference(other).map(|(module, _)| *module).collect();
@@ -143,5 +155,5 @@ pub(super) fn log_difference(before: &ImportSet, after: &ImportSet) {
         }
     };
     let (new, gone) = (names(&after, &before), names(&before, &after));
-    log::info!("the imports have changed (new: {new}; gone: {gone}): building a new template");
+    format!("the imports have changed (new: {new}; gone: {gone})")
 }

@@ -1,6 +1,8 @@
 //! The typed messages, and how they become frames. Owns no socket and no process.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,72 @@ pub enum ToTemplate {
     Retire {},
 }
 
+/// A path (one byte in each character), and its state before it was read; none when there was no file.
+pub type FileText = (String, Option<StateText>);
+
+/// Size, mtime and ctime in nanoseconds, inode, and 1 when a further change may not show.
+pub type StateText = (u64, i64, i64, u64, u8);
+
+/// A module that was loaded: dotted name, file (one byte in each character), the module whose code asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedModule(pub String, pub Option<String>, pub Option<String>);
+
+/// What an import did besides defining things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// What was being imported: an item's module, or a submodule of it.
+    pub name: String,
+    /// Such as "listening socket".
+    pub kind: String,
+    /// Such as its address.
+    pub detail: String,
+    /// The module whose code did it, where that is known.
+    pub importer: Option<String>,
+    /// What follows.
+    pub action: Action,
+}
+
+/// What follows from an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Children must not share it.
+    LeaveOut,
+    /// A cold start would have it as well.
+    Kept,
+    /// The template took it back.
+    Undone,
+}
+
+/// A thread that is still there after a fork of the template, or one that is known to be harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadText {
+    /// Its name.
+    pub name: String,
+    /// The shared object that runs it.
+    pub library: String,
+    /// The top-level module that owns the library, where that is known.
+    pub package: Option<String>,
+    /// What was being imported when it appeared.
+    pub item: Option<String>,
+}
+
+/// What a template holds besides memory, as found after its throwaway fork.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Census {
+    /// Threads that nobody knows to be harmless.
+    pub threads: Vec<ThreadText>,
+    /// Packages whose threads went away with the fork: what went.
+    pub quiesced: BTreeMap<String, String>,
+    /// Packages whose threads are known to be harmless: why.
+    pub harmless: BTreeMap<String, String>,
+    /// Packages for which something was done: what.
+    pub remedies: BTreeMap<String, String>,
+    /// How a child that did nothing ended: "ok", or what went wrong; none when it was not tried.
+    pub exit: Option<String>,
+}
+
 /// From the template to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -94,6 +162,13 @@ pub enum FromTemplate {
         index: usize,
         /// Module and how long its import took, in microseconds.
         loaded: Vec<(String, u64)>,
+        /// Everything that came into `sys.modules` with it.
+        modules: Vec<LoadedModule>,
+        /// What was read for it.
+        files: Vec<FileText>,
+        /// What its imports did besides.
+        #[serde(default)]
+        effects: Vec<Effect>,
     },
     /// The item failed; the next ones are still tried.
     Failed {
@@ -107,10 +182,15 @@ pub enum FromTemplate {
         /// template is not what a cold start would be.
         residue: bool,
     },
-    /// Everything is imported.
+    /// Everything is imported. The body is the rest of the stamp (`src/stamp`).
     Ready {
         /// Entries in `sys.modules`.
         modules: usize,
+        /// Modules from outside the standard library that the interpreter's own start loaded.
+        start: Vec<LoadedModule>,
+        /// What a fork of it holds besides memory.
+        #[serde(default)]
+        census: Census,
     },
     /// A child runs.
     Forked {

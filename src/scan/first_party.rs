@@ -159,6 +159,31 @@ impl<'r> Ownership<'r> {
     }
 }
 
+/// Tells the project's own modules when they have been loaded.
+pub struct FirstParty<'r>(Ownership<'r>);
+
+impl<'r> FirstParty<'r> {
+    pub(super) fn new(request: &'r ScanRequest) -> Self {
+        Self(Ownership::new(request))
+    }
+
+    /// The file that an import of `module` would run first.
+    #[must_use]
+    pub fn file_of(&self, module: &str) -> Option<PathBuf> {
+        let builtins = &self.0.request.builtin_modules;
+        match Resolver::new(self.0.entries.clone(), builtins).find(module) {
+            Place::Module(path) | Place::Package(path, _) => Some(path),
+            Place::Builtin | Place::Missing | Place::Namespace(_) => None,
+        }
+    }
+
+    /// Whether a loaded module is the project's own, by its name or by where its file lies.
+    #[must_use]
+    pub fn owns(&self, module: &str, file: &Path) -> bool {
+        self.0.owns_name(module) || self.0.owns_path(&real_name(file))
+    }
+}
+
 trait MaxByLength<'p> {
     fn max_by_length(self, other: Option<&'p Path>) -> Option<&'p Path>;
 }

@@ -31,6 +31,7 @@ mod walk;
 
 use std::path::PathBuf;
 
+pub use first_party::FirstParty;
 pub use import_set::{Import, ImportSet, Severity, Site};
 pub use scanner::Scanner;
 

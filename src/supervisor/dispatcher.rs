@@ -19,6 +19,8 @@ use crate::protocol::message::{ChildId, PreloadItem};
 /// What to run in a child.
 #[derive(Debug, Clone)]
 pub struct Exec {
+    /// The template to fork.
+    pub template: TemplateId,
     /// Its name.
     pub name: String,
     /// The body of the `call` message, made by `firehot/_call.py`.
@@ -43,17 +45,19 @@ pub(super) enum Command {
         id: TemplateId,
         imports: Vec<PreloadItem>,
     },
-    Promote(TemplateId),
+    Serve(TemplateId),
+    Retire(TemplateId),
     Abandon(TemplateId),
     Exec {
         exec: Exec,
         answer: Sender<Result<Arc<Ticket>, Error>>,
     },
+    Release(ChildId),
     Stop {
         id: ChildId,
         grace: Duration,
     },
-    HasTemplate(Sender<bool>),
+    IsAlive(TemplateId, Sender<bool>),
     Died(TemplateId),
     Close {
         grace: Duration,
@@ -102,7 +106,7 @@ impl Dispatcher {
     }
 
     /// The thread has ended: nobody is left to be woken.
-    pub(super) fn release(&self) {
+    pub(super) fn let_go(&self) {
         self.waker.close();
     }
 
@@ -128,12 +132,20 @@ impl Dispatcher {
         self.send(Command::Preload { id, imports })
     }
 
-    /// Makes a ready template the one that is forked from; the one before retires.
+    /// A template is ready to be forked.
     ///
     /// # Errors
     /// [`Error::Closed`].
-    pub fn promote(&self, id: TemplateId) -> Result<(), Error> {
-        self.send(Command::Promote(id))
+    pub fn serve(&self, id: TemplateId) -> Result<(), Error> {
+        self.send(Command::Serve(id))
+    }
+
+    /// A template is forked no more; it goes after its last child.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn retire(&self, id: TemplateId) -> Result<(), Error> {
+        self.send(Command::Retire(id))
     }
 
     /// Kills a template that is not wanted any more.
@@ -146,6 +158,8 @@ impl Dispatcher {
 
     /// Asks for a child; returns before the fork has happened. The ticket tells its pid, or why there is none.
     ///
+    /// It waits for its call until [`Dispatcher::release`].
+    ///
     /// # Errors
     /// [`Error::NoTemplate`], [`Error::System`], [`Error::Closed`].
     pub fn exec(&self, exec: Exec) -> Result<Arc<Ticket>, Error> {
@@ -154,13 +168,21 @@ impl Dispatcher {
         result.recv().map_err(|_| Error::Closed)?
     }
 
-    /// Whether there is one to fork from.
+    /// Lets a child have its call: its template was found true.
     ///
     /// # Errors
     /// [`Error::Closed`].
-    pub fn has_template(&self) -> Result<bool, Error> {
+    pub fn release(&self, id: ChildId) -> Result<(), Error> {
+        self.send(Command::Release(id))
+    }
+
+    /// Whether a template can be forked.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn is_alive(&self, id: TemplateId) -> Result<bool, Error> {
         let (answer, result) = bounded(1);
-        self.send(Command::HasTemplate(answer))?;
+        self.send(Command::IsAlive(id, answer))?;
         result.recv().map_err(|_| Error::Closed)
     }
 

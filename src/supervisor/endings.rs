@@ -32,7 +32,6 @@ impl Owner {
 
     pub(super) fn close(&mut self, grace: Duration) {
         self.closing = true;
-        self.current = None;
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for id in children {
             let Some(child) = self.children.get_mut(&id) else {

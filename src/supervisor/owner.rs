@@ -27,7 +27,6 @@ pub(super) struct Owner {
     pub(super) templates: BTreeMap<TemplateId, Template>,
     pub(super) children: BTreeMap<ChildId, Running>,
     leftovers: BTreeMap<ChildId, Leftover>,
-    pub(super) current: Option<TemplateId>,
     /// When a template that was told to go is killed.
     pub(super) goodbyes: BTreeMap<TemplateId, Instant>,
     next: u64,
@@ -42,7 +41,6 @@ impl Owner {
             templates: BTreeMap::new(),
             children: BTreeMap::new(),
             leftovers: BTreeMap::new(),
-            current: None,
             goodbyes: BTreeMap::new(),
             next: 0,
             closing: false,
@@ -86,7 +84,7 @@ impl Owner {
             }
             self.meet_deadlines();
         }
-        self.handle.release();
+        self.handle.let_go();
     }
 
     /// Sleeps until something can be read or written, a deadline is due, or a command has come.
@@ -127,7 +125,12 @@ impl Owner {
             Command::Preload { id, imports } => {
                 self.tell(id, &ToTemplate::Preload { imports });
             }
-            Command::Promote(id) => self.promote(id),
+            Command::Serve(id) => {
+                if let Some(template) = self.templates.get_mut(&id) {
+                    template.phase = Phase::Serving;
+                }
+            }
+            Command::Retire(id) => self.retire(id),
             Command::Abandon(id) => {
                 if let Some(template) = self.templates.get_mut(&id) {
                     template.kill();
@@ -137,8 +140,13 @@ impl Owner {
                 let _ = answer.send(self.exec(exec));
             }
             Command::Stop { id, grace } => self.stop(id, grace),
-            Command::HasTemplate(answer) => {
-                let _ = answer.send(self.serving().is_some());
+            Command::Release(id) => {
+                if let Some(child) = self.children.get_mut(&id) {
+                    child.release();
+                }
+            }
+            Command::IsAlive(id, answer) => {
+                let _ = answer.send(self.is_serving(id));
             }
             Command::Died(id) => self.bury(id),
             Command::Close { grace } => self.close(grace),
@@ -176,16 +184,6 @@ impl Owner {
         Ok(id)
     }
 
-    fn promote(&mut self, id: TemplateId) {
-        let Some(template) = self.templates.get_mut(&id) else {
-            return;
-        };
-        template.phase = Phase::Serving;
-        if let Some(old) = self.current.replace(id) {
-            self.retire(old);
-        }
-    }
-
     pub(super) fn retire(&mut self, id: TemplateId) {
         let Some(template) = self.templates.get_mut(&id) else {
             return;
@@ -196,17 +194,20 @@ impl Owner {
         self.schedule_goodbye(id);
     }
 
-    /// The template to fork from, if it is alive.
-    fn serving(&self) -> Option<TemplateId> {
-        let id = self.current?;
-        self.templates.get(&id)?.link.is_open().then_some(id)
+    fn is_serving(&self, id: TemplateId) -> bool {
+        self.templates
+            .get(&id)
+            .is_some_and(|template| template.phase == Phase::Serving && template.link.is_open())
     }
 
     fn exec(&mut self, exec: Exec) -> Result<Arc<Ticket>, Error> {
         if self.closing {
             return Err(Error::Closed);
         }
-        let id = self.serving().ok_or(Error::NoTemplate)?;
+        let id = exec.template;
+        if !self.is_serving(id) {
+            return Err(Error::NoTemplate);
+        }
         self.next += 1;
         let child_id = ChildId(self.next);
         let ticket = Ticket::new(child_id, exec.name);
@@ -248,7 +249,7 @@ impl Owner {
         };
         for frame in frames {
             match decode::<FromTemplate>(&frame) {
-                Ok(message) => self.hear(id, message),
+                Ok(message) => self.hear(id, message, frame.body),
                 Err(error) => {
                     if let Some(template) = self.templates.get_mut(&id) {
                         let _ = template.events.send(Event::Garbled(error));
@@ -260,7 +261,7 @@ impl Owner {
         }
     }
 
-    fn hear(&mut self, id: TemplateId, message: FromTemplate) {
+    fn hear(&mut self, id: TemplateId, message: FromTemplate, body: Vec<u8>) {
         match message {
             FromTemplate::Hello { .. }
             | FromTemplate::Importing { .. }
@@ -269,7 +270,7 @@ impl Owner {
             | FromTemplate::Ready { .. } => {
                 if let Some(template) = self.templates.get(&id) {
                     // Whoever started it may have been interrupted.
-                    let _ = template.events.send(Event::Said(message));
+                    let _ = template.events.send(Event::Said(message, body));
                 }
             }
             FromTemplate::Forked { id, pid } => {
@@ -305,9 +306,6 @@ impl Owner {
             return;
         };
         self.goodbyes.remove(&id);
-        if self.current == Some(id) {
-            self.current = None;
-        }
         let how = template.reap();
         template.read_output();
         log::debug!("template {} {how}", template.pid());

@@ -30,8 +30,9 @@ pub(super) struct Running {
     /// Its reply has come.
     pub(super) returned: bool,
     /// Prefix and header, and body; sent when the fork is known to have happened, so that a call
-    /// whose template died before can be given to another one.
+    /// whose template died before can be given to another one, and when the template is known to be true.
     call: Option<(Vec<u8>, Arc<Vec<u8>>)>,
+    released: bool,
     mode: Mode,
     tail: Tail,
 }
@@ -128,6 +129,7 @@ impl Running {
             due,
             returned: false,
             call: Some(call),
+            released: false,
             mode,
             tail: Tail::default(),
         };
@@ -142,12 +144,25 @@ impl Running {
     pub(super) fn forked(&mut self, pid: i32) {
         log::debug!("{} runs as process {pid}", self.ticket.name);
         self.due = self.due.forked();
+        self.ticket.set_pid(pid);
+        self.send_call();
+    }
+
+    /// It may have its call.
+    pub(super) fn release(&mut self) {
+        self.released = true;
+        self.send_call();
+    }
+
+    fn send_call(&mut self) {
+        if !self.released || self.ticket.pid().is_none() {
+            return;
+        }
         if let Some((header, body)) = self.call.take() {
             self.link.push(header.into(), Vec::new());
             self.link.push(body, Vec::new());
             self.link.flush();
         }
-        self.ticket.set_pid(pid);
     }
 
     fn is_shown(&self) -> bool {

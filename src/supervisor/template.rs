@@ -30,6 +30,8 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// `os.getcwd()`.
     pub cwd: PathBuf,
+    /// `sys.path`.
+    pub path: Vec<PathBuf>,
     /// The body of the `setup` message, made by `firehot/_host.py`, read by `_template.py`.
     pub setup: Vec<u8>,
 }
@@ -37,8 +39,8 @@ pub struct Launch {
 /// What the one who started a template is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A message of the template's start: hello, importing, imported, failed, ready.
-    Said(FromTemplate),
+    /// A message of the template's start: hello, importing, imported, failed, ready; and its body.
+    Said(FromTemplate, Vec<u8>),
     /// It sent something that is no message, and was ended.
     Garbled(crate::protocol::message::MessageError),
     /// It is gone.

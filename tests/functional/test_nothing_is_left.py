@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 import childwork
@@ -301,23 +301,12 @@ def test_a_host_that_ignores_sigchld_works(scripts: Scripts, script_package: str
 
 
 def test_a_host_that_reaps_every_child_works(env: Environment) -> None:
-    reaped = threading.Event()
-    template = env.run(os.getppid)
-
-    def reap(*_: object) -> None:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                reaped.set()
-        except ChildProcessError:
-            reaped.set()
-
-    before = signal.signal(signal.SIGCHLD, reap)
-    try:
+    for number in range(5):
+        template = env.run(os.getppid)
         os.kill(template, signal.SIGKILL)
-        assert env.run(childwork.double, 2) == 4
-        assert reaped.wait(20)
-    finally:
-        signal.signal(signal.SIGCHLD, before)
+        with suppress(ChildProcessError):  # The engine was quicker.
+            os.waitpid(template, 0)
+        assert env.run(childwork.double, number) == 2 * number
 
 
 # -- the host forks ------------------------------------------------------------------------------

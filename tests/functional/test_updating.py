@@ -167,8 +167,8 @@ def test_a_template_that_can_not_be_started_leaves_the_old_one(
             monkeypatch.setattr(sys, "executable", bad)
             with pytest.raises(TemplateError, match=words):
                 environment.update_environment()
-            assert template_of(environment) == before, "the old one works"
         monkeypatch.setattr(sys, "executable", good)
+        assert template_of(environment) == before, "the old one works"
         assert environment.update_environment() is True, "the change is not forgotten"
         assert "dep_b" in environment.modules
 

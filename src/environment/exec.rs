@@ -1,0 +1,209 @@
+//! From a call to a child of a template that is true. Does not build templates.
+//!
+//! Invariant: no call is sent to a child whose template was not found true after the call came, unless the template was
+//! started after the call came: then it has read everything later than a cold start would have.
+//!
+//! The race: the check of the disk runs while the template forks. The child waits for its call all the while, and is
+//! stopped without it when the check fails.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{host, Built, Caller, Environment};
+use crate::error::Error;
+use crate::stamp::{describe, Change};
+use crate::supervisor::child::{Cause, Ticket, Until};
+use crate::supervisor::dispatcher::Exec;
+use crate::supervisor::template::{Launch, TemplateId};
+
+/// A template that dies again and again right after it became ready is not started forever.
+const REVIVALS: usize = 2;
+
+/// A call: what to run, and the state that it shall find.
+#[derive(Debug)]
+pub struct Call {
+    /// What to run; its template is chosen here.
+    pub exec: Exec,
+    /// How to start a template for the host as it is.
+    pub host: Launch,
+    /// How to start one for this call, when its variables or its directory are not the host's.
+    pub own: Option<Launch>,
+}
+
+/// How one try went.
+enum Try {
+    Runs(Arc<Ticket>),
+    /// The template was not true any more.
+    Stale(BTreeSet<Change>),
+    /// It died, or was dead; how.
+    Dead(String),
+}
+
+impl Environment {
+    /// Runs something in a child; starts a template first when the last one has died or is not true any more. Waits
+    /// for the fork.
+    ///
+    /// # Errors
+    /// [`Error::Fork`], [`Error::Closed`], [`Error::System`], or what starting a template may raise.
+    pub fn exec(&self, mut call: Call, caller: &dyn Caller) -> Result<Arc<Ticket>, Error> {
+        self.check_owner()?;
+        let mut deaths = 0;
+        // Templates that were built for this very call need no check.
+        let mut fresh: BTreeSet<TemplateId> = BTreeSet::new();
+        loop {
+            let built = self.choose(&call, &mut fresh, caller)?;
+            call.exec.template = built.id;
+            match self.attempt(&call.exec, &built, fresh.contains(&built.id), caller)? {
+                Try::Runs(ticket) => return Ok(ticket),
+                Try::Stale(changes) => {
+                    let reason = describe(&changes);
+                    fresh.extend(self.rebuild(&built, &call, &reason, &changes, caller)?);
+                }
+                Try::Dead(how) => {
+                    deaths += 1;
+                    if deaths > REVIVALS {
+                        return Err(Error::Fork {
+                            reason: format!("the template {how}, {deaths} times in a row"),
+                        });
+                    }
+                    let reason = format!("the template {how}");
+                    let nothing = BTreeSet::new();
+                    fresh.extend(self.rebuild(&built, &call, &reason, &nothing, caller)?);
+                }
+            }
+        }
+    }
+
+    /// The template whose host was as this call's is; built if need be.
+    fn choose(
+        &self,
+        call: &Call,
+        fresh: &mut BTreeSet<TemplateId>,
+        caller: &dyn Caller,
+    ) -> Result<Arc<Built>, Error> {
+        loop {
+            let (main, aside) = {
+                let serving = self.serving();
+                (serving.main.clone(), serving.aside.clone())
+            };
+            let main = main.ok_or(Error::NoTemplate)?;
+            let differs = main.stamp.context_changes(host(&call.host));
+            if !differs.is_empty() && !fresh.contains(&main.id) {
+                let reason = describe(&differs);
+                fresh.extend(self.rebuild(&main, call, &reason, &differs, caller)?);
+                continue;
+            }
+            let Some(own) = &call.own else {
+                return Ok(main);
+            };
+            let differs = main.stamp.context_changes(host(own));
+            if differs.is_empty() {
+                return Ok(main);
+            }
+            let fitting = aside.filter(|aside| {
+                fresh.contains(&aside.id) || aside.stamp.context_changes(host(own)).is_empty()
+            });
+            if let Some(aside) = fitting {
+                return Ok(aside);
+            }
+            fresh.insert(self.build_aside(own, &describe(&differs), caller)?);
+        }
+    }
+
+    /// Asks for a child, looks at the disk meanwhile, and lets the child have its call when all is as it was.
+    fn attempt(
+        &self,
+        exec: &Exec,
+        built: &Built,
+        is_fresh: bool,
+        caller: &dyn Caller,
+    ) -> Result<Try, Error> {
+        let ticket = match self.dispatcher.exec(exec.clone()) {
+            Ok(ticket) => ticket,
+            Err(Error::NoTemplate) => return Ok(Try::Dead("ended".to_owned())),
+            Err(error) => return Err(error),
+        };
+        let changes = if is_fresh {
+            BTreeSet::new()
+        } else {
+            built.stamp.disk_changes()
+        };
+        if !changes.is_empty() {
+            self.dispatcher.stop(ticket.id, Duration::ZERO)?;
+            return Ok(Try::Stale(changes));
+        }
+        self.dispatcher.release(ticket.id)?;
+        let forked = ticket.wait(Until::Pid, None, &mut || caller.attend());
+        if let Err(error) = forked {
+            // Nobody will know of it: it must not run.
+            self.dispatcher.stop(ticket.id, Duration::ZERO)?;
+            return Err(error);
+        }
+        match (ticket.pid(), ticket.end().map(|end| end.cause)) {
+            // Its call was not sent, so another template may have it.
+            (None, Some(Cause::TemplateDied(how))) => Ok(Try::Dead(how)),
+            (None, Some(Cause::ForkFailed(reason))) => Err(Error::Fork { reason }),
+            (None, Some(Cause::Closed)) => Err(Error::Closed),
+            (_, _) => Ok(Try::Runs(ticket)),
+        }
+    }
+
+    /// Replaces a template that is of no use any more, unless another thread was quicker. What it built, if it did.
+    fn rebuild(
+        &self,
+        old: &Built,
+        call: &Call,
+        reason: &str,
+        changes: &BTreeSet<Change>,
+        caller: &dyn Caller,
+    ) -> Result<Option<TemplateId>, Error> {
+        let mut state = self.lock(caller)?;
+        let is_main = {
+            let mut serving = self.serving();
+            let is_main = serving.main.as_ref().is_some_and(|main| main.id == old.id);
+            if serving
+                .aside
+                .as_ref()
+                .is_some_and(|aside| aside.id == old.id)
+            {
+                serving.aside = None;
+                self.dispatcher.retire(old.id)?;
+            }
+            is_main
+        };
+        if !is_main {
+            return Ok(None);
+        }
+        state.left_out.forget(changes);
+        let imports = state.imports.clone().unwrap_or_default();
+        log::info!("starting a new template: {reason}");
+        let built = self.build(&mut state, &imports, None, &call.host, caller)?;
+        let id = built.id;
+        self.replace(&mut state, built, Some(reason.to_owned()))?;
+        Ok(Some(id))
+    }
+
+    /// A template for a call whose own variables or directory the imports have read.
+    fn build_aside(
+        &self,
+        own: &Launch,
+        reason: &str,
+        caller: &dyn Caller,
+    ) -> Result<TemplateId, Error> {
+        let mut state = self.lock(caller)?;
+        let imports = state.imports.clone().unwrap_or_default();
+        log::info!("starting a template for this call alone: {reason} in it");
+        let built = self.build(&mut state, &imports, None, own, caller)?;
+        let id = built.id;
+        let old = self.serving().aside.replace(Arc::new(Built {
+            id,
+            stamp: built.stamp,
+        }));
+        if let Some(old) = old {
+            self.dispatcher.retire(old.id)?;
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,149 @@
+//! What must not be imported in a template, why, and when it is tried again. Reads no messages.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::protocol::message::PreloadItem;
+use crate::scan::{Import, ImportSet};
+use crate::stamp::{Change, Touched};
+
+use super::report::{label, Report};
+
+/// What is left out: an entry of the import set, or one name wherever it stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    /// A module and the names imported from it.
+    Item(String, Vec<String>),
+    /// A dotted name: an entry's module, or a submodule of it.
+    Name(String),
+}
+
+/// When something that was left out is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// It merely failed: with each new template.
+    NextBuild,
+    /// It was judged by what it did: when a distribution, a variable or a file of its own has changed.
+    Changed,
+    /// It ended the interpreter or stopped it: when something of its own has changed.
+    OwnChanged,
+}
+
+/// Why something is left out.
+#[derive(Debug, Clone)]
+pub(super) struct Why {
+    pub(super) reason: String,
+    pub(super) retry: Retry,
+    /// What was read for it: mending these counts.
+    pub(super) files: Vec<Touched>,
+}
+
+/// Everything that is left out.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(BTreeMap<What, Why>);
+
+impl LeftOut {
+    pub(super) fn insert(&mut self, what: What, why: Why) {
+        self.0.insert(what, why);
+    }
+
+    /// Forgets what is worth another try, when a new template is built because of these changes.
+    pub(super) fn forget(&mut self, changes: &BTreeSet<Change>) {
+        self.0.retain(|what, why| {
+            let own = || changes.iter().any(|change| concerns(change, what.top()));
+            match why.retry {
+                Retry::NextBuild => false,
+                Retry::OwnChanged => !own(),
+                Retry::Changed => {
+                    !own()
+                        && !changes.iter().any(|change| {
+                            matches!(change, Change::Distribution { .. } | Change::Variable(_))
+                        })
+                }
+            }
+        });
+    }
+
+    /// What is to be imported, with its place in the import set.
+    pub(super) fn wanted(&self, imports: &ImportSet) -> Vec<(usize, PreloadItem)> {
+        let mut wanted = Vec::new();
+        for (index, import) in imports.imports.iter().enumerate() {
+            let whole = What::Item(import.module.clone(), import.names.clone());
+            let name = What::Name(import.module.clone());
+            if self.0.contains_key(&whole) || self.0.contains_key(&name) {
+                continue;
+            }
+            let names = import.names.iter();
+            let names = names.filter(|name| !self.0.contains_key(&below(import, name)));
+            let item = PreloadItem {
+                module: import.module.clone(),
+                names: names.cloned().collect(),
+            };
+            wanted.push((index, item));
+        }
+        wanted
+    }
+
+    /// Adds what is left out to the report.
+    pub(super) fn tell(&self, imports: &ImportSet, report: &mut Report) {
+        for import in &imports.imports {
+            let whole = What::Item(import.module.clone(), import.names.clone());
+            if let Some(why) = self.0.get(&whole) {
+                report.skip(label(import), import, why.reason.clone());
+            }
+            if let Some(why) = self.0.get(&What::Name(import.module.clone())) {
+                report.skip(import.module.clone(), import, why.reason.clone());
+            }
+            for name in &import.names {
+                if let Some(why) = self.0.get(&below(import, name)) {
+                    report.skip(
+                        format!("{}.{name}", import.module),
+                        import,
+                        why.reason.clone(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The files that were read for what is left out.
+    pub(super) fn files(&self) -> impl Iterator<Item = Touched> + '_ {
+        self.0.values().flat_map(|why| why.files.iter().cloned())
+    }
+}
+
+impl What {
+    /// For messages.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Item(module, names) => match names.as_slice() {
+                [name] if name != "*" => format!("{module}.{name}"),
+                [] | [..] => module.clone(),
+            },
+            Self::Name(name) => name.clone(),
+        }
+    }
+
+    fn top(&self) -> &str {
+        let (Self::Item(name, _) | Self::Name(name)) = self;
+        name.split('.').next().unwrap_or(name)
+    }
+}
+
+fn below(import: &Import, name: &str) -> What {
+    What::Name(format!("{}.{name}", import.module))
+}
+
+/// Whether a change is one of the package `top`, as far as names tell.
+fn concerns(change: &Change, top: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '.'], "_");
+    match change {
+        Change::Distribution { name, .. } => plain(name) == plain(top),
+        Change::File { path, .. } => path.components().any(|part| {
+            let part = part.as_os_str().to_string_lossy();
+            part.split('.').next() == Some(top)
+        }),
+        Change::Found(_) | Change::Interpreter(_) | Change::Path => true,
+        Change::Variable(_) | Change::Directory(_) => false,
+    }
+}

@@ -1,0 +1,217 @@
+//! What is installed in one folder of `sys.path`, by the names that installers leave there. Reads no file's content.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::files::nanoseconds;
+use super::Change;
+
+/// A folder stamps the coming and going of names with a clock that ticks this seldom at worst.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Mtime in nanoseconds and inode of something.
+type Mark = (i64, u64);
+
+/// A folder of `sys.path` as it was.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    /// None when it was changed so short a time before that a further change may not show: then it is read each time.
+    mark: Option<Option<Mark>>,
+    installed: BTreeMap<OsString, Mark>,
+}
+
+impl Folder {
+    pub(super) fn take(path: &Path) -> Self {
+        // The mark comes first: what changes after it shows.
+        let mark = mark(path);
+        let installed = read(path);
+        Self {
+            path: path.to_owned(),
+            mark: (!is_young(mark)).then_some(mark),
+            installed,
+        }
+    }
+
+    pub(super) fn compare(&self, changes: &mut BTreeSet<Change>) {
+        if self.mark == Some(mark(&self.path)) {
+            return;
+        }
+        let now = read(&self.path);
+        if now == self.installed {
+            return;
+        }
+        let differs = |one: &BTreeMap<OsString, Mark>, other: &BTreeMap<OsString, Mark>| {
+            let mut found: BTreeMap<String, (OsString, String)> = BTreeMap::new();
+            for (entry, mark) in one {
+                if other.get(entry) != Some(mark) {
+                    let (name, version) = split(entry);
+                    found.insert(name, (entry.clone(), version));
+                }
+            }
+            found
+        };
+        let (gone, new) = (
+            differs(&self.installed, &now),
+            differs(&now, &self.installed),
+        );
+        for name in gone.keys().chain(new.keys()) {
+            let before = gone.get(name);
+            let after = new.get(name);
+            let entry = before.or(after).map(|(entry, _)| entry.clone());
+            changes.insert(self.change(name, entry, before, after));
+        }
+    }
+
+    fn change(
+        &self,
+        name: &str,
+        entry: Option<OsString>,
+        before: Option<&(OsString, String)>,
+        after: Option<&(OsString, String)>,
+    ) -> Change {
+        let is_distribution = entry.as_deref().is_some_and(is_metadata);
+        if is_distribution {
+            let version = |found: &(OsString, String)| found.1.clone();
+            return Change::Distribution {
+                name: name.to_owned(),
+                before: before.map(version),
+                after: after.map(version),
+            };
+        }
+        Change::File {
+            path: self.path.join(entry.unwrap_or_default()),
+            what: match (before, after) {
+                (Some(_), None) => "removed",
+                (None, Some(_)) => "appeared",
+                (Some(_), Some(_)) | (None, None) => "changed",
+            },
+        }
+    }
+}
+
+/// A module that was looked for in a folder and not found.
+#[derive(Debug)]
+pub(super) struct Missing {
+    place: PathBuf,
+    stem: OsString,
+    /// As in [`Folder`].
+    mark: Option<Option<Mark>>,
+}
+
+impl Missing {
+    /// `known` is the folder as it was before the template was started, if it was looked at.
+    pub(super) fn take(place: PathBuf, stem: OsString, known: Option<&Folder>) -> Self {
+        let now = mark(&place);
+        let mut missing = Self {
+            mark: known.map_or((!is_young(now)).then_some(now), |known| known.mark),
+            place,
+            stem,
+        };
+        if known.is_none() && missing.can_be_imported() {
+            // It came after it was looked for.
+            missing.mark = None;
+        }
+        missing
+    }
+
+    pub(super) fn stem(&self) -> &OsStr {
+        &self.stem
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.mark != Some(mark(&self.place)) && self.can_be_imported()
+    }
+
+    fn can_be_imported(&self) -> bool {
+        let Ok(entries) = fs::read_dir(&self.place) else {
+            return false;
+        };
+        let stem = self.stem.as_bytes();
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            let rest = name.as_bytes().strip_prefix(stem);
+            rest.is_some_and(|rest| match rest {
+                [] => entry.path().is_dir(),
+                [b'.', ..] => rest.ends_with(b".py") || rest.ends_with(b".so") || rest == b".pyc",
+                [..] => false,
+            })
+        })
+    }
+}
+
+fn mark(path: &Path) -> Option<Mark> {
+    let found = fs::metadata(path).ok()?;
+    Some((nanoseconds(&found), found.ino()))
+}
+
+fn is_young(mark: Option<Mark>) -> bool {
+    let Some((mtime, _)) = mark else { return false };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos());
+    let mtime = u128::try_from(mtime).unwrap_or(0);
+    now.abs_diff(mtime) <= TICK.as_nanos()
+}
+
+fn read(folder: &Path) -> BTreeMap<OsString, Mark> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return BTreeMap::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| is_installed(&entry.file_name()))
+        .filter_map(|entry| {
+            let found = fs::metadata(entry.path()).ok()?;
+            Some((entry.file_name(), (nanoseconds(&found), found.ino())))
+        })
+        .collect()
+}
+
+fn is_installed(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    is_metadata(OsStr::from_bytes(name)) || name.ends_with(b".pth")
+}
+
+fn is_metadata(name: &OsStr) -> bool {
+    const ENDS: [&[u8]; 4] = [b".dist-info", b".egg-info", b".egg-link", b".egg"];
+    ENDS.iter().any(|end| name.as_bytes().ends_with(end))
+}
+
+/// `requests-2.32.3.dist-info` -> (`requests`, `2.32.3`).
+fn split(entry: &OsStr) -> (String, String) {
+    let text = entry.to_string_lossy();
+    if !is_metadata(entry) {
+        return (text.into_owned(), String::new());
+    }
+    let stem = text.rsplit_once('.').map_or(&*text, |(stem, _)| stem);
+    let mut parts = stem.split('-');
+    let name = parts.next().unwrap_or(stem).to_owned();
+    (name, parts.next().unwrap_or("(editable)").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_versions_come_from_the_folders_name() {
+        for (entry, name, version) in [
+            ("requests-2.32.3.dist-info", "requests", "2.32.3"),
+            ("old-1.0-py3.11.egg-info", "old", "1.0"),
+            ("linked.egg-link", "linked", "(editable)"),
+            ("a.pth", "a.pth", ""),
+        ] {
+            assert_eq!(
+                split(OsStr::new(entry)),
+                (name.to_owned(), version.to_owned()),
+                "{entry}"
+            );
+        }
+    }
+}

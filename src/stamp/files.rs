@@ -1,0 +1,86 @@
+//! The state of one file, and whether it is still that. Knows nothing of Python but how a venv names itself.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::protocol::message::StateText;
+
+/// How a file was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// There was none.
+    Missing,
+    /// Size in bytes, mtime and ctime in nanoseconds, inode. Programs can set the mtime back, and a file system may
+    /// give an inode again; nobody sets a ctime.
+    Present {
+        size: u64,
+        mtime: i64,
+        ctime: i64,
+        inode: u64,
+    },
+    /// Changed so short a time before that a further change may not show.
+    Unknown,
+}
+
+impl State {
+    pub(super) fn from_recorded(recorded: Option<StateText>) -> Self {
+        match recorded {
+            None => Self::Missing,
+            Some((.., young)) if young != 0 => Self::Unknown,
+            Some((size, mtime, ctime, inode, _)) => Self::Present {
+                size,
+                mtime,
+                ctime,
+                inode,
+            },
+        }
+    }
+
+    pub(super) fn take(path: &Path) -> Self {
+        fs::metadata(path).map_or(Self::Missing, |found| Self::of(&found))
+    }
+
+    fn of(found: &Metadata) -> Self {
+        Self::Present {
+            size: found.len(),
+            mtime: nanoseconds(found),
+            ctime: found
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(found.ctime_nsec()),
+            inode: found.ino(),
+        }
+    }
+
+    /// "changed", "removed" or "appeared"; none when the file is as it was.
+    pub(super) fn change(self, path: &Path) -> Option<&'static str> {
+        match (self, Self::take(path)) {
+            (Self::Unknown, Self::Missing) => Some("removed"),
+            (Self::Unknown, _) => Some("changed while it was loaded"),
+            (Self::Missing, Self::Missing) => None,
+            (Self::Missing, _) => Some("appeared"),
+            (Self::Present { .. }, Self::Missing) => Some("removed"),
+            (before @ Self::Present { .. }, now) => (before != now).then_some("changed"),
+        }
+    }
+}
+
+pub(super) fn nanoseconds(found: &Metadata) -> i64 {
+    found
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(found.mtime_nsec())
+}
+
+/// The files that make an interpreter what it is: the executable, each link on the way to it, and the venv's own file.
+pub(super) fn interpreter(executable: &Path) -> Vec<(PathBuf, State)> {
+    let mut found = vec![(executable.to_owned(), State::take(executable))];
+    for folder in executable.ancestors().skip(1).take(2) {
+        let config = folder.join("pyvenv.cfg");
+        let state = State::take(&config);
+        found.push((config, state));
+    }
+    found
+}

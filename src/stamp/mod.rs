@@ -1,0 +1,334 @@
+//! What a template depends on, and whether it still holds. Starts no process and decides nothing.
+//!
+//! A [`Stamp`] has two halves. The [`Start`] is taken by the host before the interpreter is started: interpreter,
+//! options, `sys.path`, installed distributions. The other half is what the template recorded while it preloaded
+//! (`firehot/_stamp.py`): files with their state before they were read, names of variables, lookups that found
+//! nothing.
+//!
+//! Invariant: each state was taken before the content was read. So a change at any moment shows as a difference, at
+//! worst as one that was not needed. A file that was changed within a tick of the file system's clock before its state
+//! was taken may change again without a trace: it counts as changed.
+#![forbid(unsafe_code)]
+
+mod distributions;
+mod files;
+mod variables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use self::distributions::{Folder, Missing};
+use self::files::State;
+use self::variables::Pattern;
+use crate::protocol::message::FileText;
+
+/// The host as a template shall find it, or a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// `sys.executable`.
+    pub executable: &'a Path,
+    /// Interpreter options and the bootstrap.
+    pub arguments: &'a [OsString],
+    /// Environment variables.
+    pub environment: &'a [(OsString, OsString)],
+    /// Working directory.
+    pub cwd: &'a Path,
+    /// `sys.path`.
+    pub path: &'a [PathBuf],
+}
+
+/// Something that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Another interpreter, or the same path with other content.
+    Interpreter(PathBuf),
+    /// A distribution: what happened to it.
+    Distribution {
+        /// As its folder spells it.
+        name: String,
+        /// Before and after.
+        before: Option<String>,
+        /// After.
+        after: Option<String>,
+    },
+    /// `sys.path`.
+    Path,
+    /// An environment variable.
+    Variable(String),
+    /// The working directory; who asked for it.
+    Directory(String),
+    /// A module that was missing and can be imported now.
+    Found(String),
+    /// A file that was read.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// "changed", "removed", "appeared".
+        what: &'static str,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interpreter(path) => write!(out, "the interpreter changed ({})", path.display()),
+            Self::Distribution {
+                name,
+                before,
+                after,
+            } => match (before.as_deref(), after.as_deref()) {
+                (Some(before), Some(after)) if before == after => {
+                    write!(out, "{name} {after} installed again")
+                }
+                (Some(before), Some(after)) => write!(out, "{name} {before} -> {after}"),
+                (None, Some(after)) => write!(out, "{name} {after} installed"),
+                (Some(before), None) => write!(out, "{name} {before} removed"),
+                (None, None) => write!(out, "{name} changed"),
+            },
+            Self::Path => write!(out, "sys.path differs"),
+            Self::Variable(name) => write!(out, "{name} differs"),
+            Self::Directory(by) => {
+                write!(out, "the working directory differs (asked for by {by})")
+            }
+            Self::Found(name) => write!(out, "{name} can be imported now"),
+            Self::File { path, what } => write!(out, "{} {what}", path.display()),
+        }
+    }
+}
+
+/// What the host knows before it starts the interpreter.
+#[derive(Debug)]
+pub struct Start {
+    executable: PathBuf,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    cwd: PathBuf,
+    path: Vec<PathBuf>,
+    interpreter: Vec<(PathBuf, State)>,
+    folders: BTreeMap<PathBuf, Folder>,
+}
+
+impl Start {
+    /// Looks at everything that does not need the template; to be called before it is started.
+    #[must_use]
+    pub fn take(host: Host<'_>) -> Self {
+        let folders = host
+            .path
+            .iter()
+            .map(|entry| host.cwd.join(entry))
+            .map(|folder| (folder.clone(), Folder::take(&folder)))
+            .collect();
+        Self {
+            executable: host.executable.to_owned(),
+            arguments: host.arguments.to_vec(),
+            environment: host.environment.iter().cloned().collect(),
+            cwd: host.cwd.to_owned(),
+            path: host.path.to_vec(),
+            interpreter: files::interpreter(host.executable),
+            folders,
+        }
+    }
+}
+
+/// What a template wrote down at last; see `firehot/_stamp.py`. Texts hold one byte in each character.
+#[derive(Debug, Default, Deserialize)]
+struct Recorded {
+    files: Vec<FileText>,
+    /// What it wrote itself does not count.
+    written: BTreeSet<String>,
+    missing: Vec<(String, String)>,
+    variables: Vec<String>,
+    cwd: Option<String>,
+}
+
+/// All that a template depends on.
+#[derive(Debug)]
+pub struct Stamp {
+    start: Start,
+    files: Vec<(PathBuf, State)>,
+    missing: Vec<Missing>,
+    read: BTreeSet<OsString>,
+    asked_cwd: Option<String>,
+    native: Vec<Pattern>,
+}
+
+impl Stamp {
+    /// Joins what the host knew, the files that each import has read, and what the template said at last. `native` are patterns (`OMP_*`) of variables that C code reads by itself.
+    ///
+    /// # Errors
+    /// What serde says of a body that is no stamp.
+    pub fn new(
+        start: Start,
+        read: Vec<FileText>,
+        body: &[u8],
+        native: &[String],
+    ) -> Result<Self, serde_json::Error> {
+        let recorded: Recorded = serde_json::from_slice(body)?;
+        let files = read.into_iter().chain(recorded.files);
+        let files = files
+            .filter(|(path, _)| !recorded.written.contains(path))
+            .map(|(path, state)| {
+                let path = PathBuf::from(os_text(&path));
+                (path, State::from_recorded(state))
+            });
+        let missing = recorded.missing.iter().map(|(place, stem)| {
+            let place = PathBuf::from(os_text(place));
+            let known = start.folders.get(&place);
+            Missing::take(place, os_text(stem), known)
+        });
+        Ok(Self {
+            files: files.collect(),
+            missing: missing.collect(),
+            read: recorded
+                .variables
+                .iter()
+                .map(|name| os_text(name))
+                .collect(),
+            asked_cwd: recorded.cwd,
+            native: native.iter().map(|text| Pattern::new(text)).collect(),
+            start,
+        })
+    }
+
+    /// Adds files that were read by a template that did not get this far: mending them counts.
+    pub fn add_files(&mut self, files: impl IntoIterator<Item = Touched>) {
+        for Touched { path, state } in files {
+            self.files.push((path, state));
+        }
+    }
+
+    /// How many files are looked at.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether no file is looked at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// What differs in the host's own state: without a look at the disk.
+    #[must_use]
+    pub fn context_changes(&self, host: Host<'_>) -> BTreeSet<Change> {
+        let mut changes = BTreeSet::new();
+        if host.executable != self.start.executable || host.arguments != self.start.arguments {
+            changes.insert(Change::Interpreter(host.executable.to_owned()));
+        }
+        if host.path != self.start.path {
+            changes.insert(Change::Path);
+        }
+        if let Some(by) = self
+            .asked_cwd
+            .as_ref()
+            .filter(|_| host.cwd != self.start.cwd)
+        {
+            changes.insert(Change::Directory(
+                os_text(by).to_string_lossy().into_owned(),
+            ));
+        }
+        variables::compare(
+            &self.start.environment,
+            host.environment,
+            |name| self.counts(name),
+            &mut changes,
+        );
+        changes
+    }
+
+    fn counts(&self, name: &OsStr) -> bool {
+        !variables::is_of_the_session(name)
+            && (self.read.contains(name) || self.native.iter().any(|each| each.covers(name)))
+    }
+
+    /// What differs on the disk.
+    #[must_use]
+    pub fn disk_changes(&self) -> BTreeSet<Change> {
+        let mut changes = BTreeSet::new();
+        for (path, state) in &self.start.interpreter {
+            if state.change(path).is_some() {
+                changes.insert(Change::Interpreter(path.clone()));
+            }
+        }
+        for (path, state) in &self.files {
+            if let Some(what) = state.change(path) {
+                let path = path.clone();
+                changes.insert(Change::File { path, what });
+            }
+        }
+        for folder in self.start.folders.values() {
+            folder.compare(&mut changes);
+        }
+        for missing in &self.missing {
+            if missing.is_there() {
+                let name = missing.stem().to_string_lossy().into_owned();
+                changes.insert(Change::Found(name));
+            }
+        }
+        changes
+    }
+}
+
+/// A file and its state, as a message of the template tells it.
+#[derive(Debug, Clone)]
+pub struct Touched {
+    path: PathBuf,
+    state: State,
+}
+
+impl Touched {
+    /// From a message.
+    #[must_use]
+    pub fn from_message(files: &[FileText]) -> Vec<Self> {
+        let one = |(path, state): &FileText| Self {
+            path: os_text(path).into(),
+            state: State::from_recorded(*state),
+        };
+        files.iter().map(one).collect()
+    }
+
+    /// Which file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// As it is now.
+    #[must_use]
+    pub fn now(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            state: State::take(path),
+        }
+    }
+}
+
+/// The bytes behind a text that holds one in each character.
+#[must_use]
+pub fn os_text(text: &str) -> OsString {
+    let bytes: Vec<u8> = text
+        .chars()
+        .map(|each| u8::try_from(u32::from(each)).unwrap_or(b'?'))
+        .collect();
+    OsStr::from_bytes(&bytes).to_owned()
+}
+
+/// Changes as one line: the ones that explain most come first, and no more than three.
+#[must_use]
+pub fn describe(changes: &BTreeSet<Change>) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = changes.iter().take(SHOWN).map(Change::to_string).collect();
+    let more = changes.len().saturating_sub(SHOWN);
+    let rest = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
+    shown.join("; ") + &rest
+}
