@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from firehot.errors import ResultNotLoadable as ResultNotLoadable
     from firehot.errors import ResultNotPicklable as ResultNotPicklable
     from firehot.errors import TemplateError as TemplateError
+    from firehot.hooks import after_fork_in_child as after_fork_in_child
+    from firehot.hooks import before_fork as before_fork
     from firehot.process import IsolatedProcess as IsolatedProcess
 
 __version__ = "0.6.0"
@@ -49,6 +51,8 @@ _HOMES = {
     "ResultNotLoadable": "errors",
     "ResultNotPicklable": "errors",
     "TemplateError": "errors",
+    "after_fork_in_child": "hooks",
+    "before_fork": "hooks",
 }
 
 

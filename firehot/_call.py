@@ -1,6 +1,7 @@
 """How a call travels: packed in the host, unpacked in the child.
 
-A `call` body is `u32 length | pickle of the host's state | pickle of (function, arguments, keyword arguments)`.
+A `call` body is `u32 length | u32 length | pickle of the host's state | pickle of the host's hooks | pickle of
+(function, arguments, keyword arguments)`; the lengths are those of the first two pickles.
 What is importable is pickled by name, so that the child runs what is on disk; the rest by value, with cloudpickle,
 which only this side of the module imports.
 """
@@ -11,14 +12,14 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from struct import Struct
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-_LENGTH = Struct("<I")
+_LENGTHS = Struct("<II")
 MAX_LENGTH = (1 << 32) - 1
 """Bytes that the body of a frame may have: its length is a u32."""
 _TEXT = 10_000
@@ -36,21 +37,33 @@ LOADING = _Loading()
 # -- in the child --------------------------------------------------------------------------------
 
 
-def split(body: bytes) -> tuple[memoryview, memoryview]:
-    """State and call, without copying."""
+def split(body: bytes) -> tuple[memoryview, memoryview, memoryview]:
+    """State, hooks and call, without copying."""
     view = memoryview(body)
-    (length,) = _LENGTH.unpack(view[: _LENGTH.size])
-    end = _LENGTH.size + length
-    return view[_LENGTH.size : end], view[end:]
+    state, hooks = _LENGTHS.unpack(view[: _LENGTHS.size])
+    first = _LENGTHS.size + state
+    return view[_LENGTHS.size : first], view[first : first + hooks], view[first + hooks :]
 
 
 def is_by_value(body: bytes) -> bool:
-    """Whether the packed call holds anything by value.
+    """Whether the packed call, or a hook that goes with it, holds anything by value.
 
     Names of globals stand in a pickle as they are; a false alarm costs an import.
     """
-    (length,) = _LENGTH.unpack_from(body)
-    return body.find(b"cloudpickle", _LENGTH.size + length) >= 0
+    state, _ = _LENGTHS.unpack_from(body)
+    return body.find(b"cloudpickle", _LENGTHS.size + state) >= 0
+
+
+def load_hooks(hooks: memoryview) -> list[Callable[[], object]]:
+    """The functions that run before the call. Imports the modules that they name."""
+    if not hooks:
+        return []
+    LOADING.active = True
+    try:
+        functions: list[Callable[[], object]] = pickle.loads(hooks)
+    finally:
+        LOADING.active = False
+    return functions
 
 
 def load(call: memoryview) -> tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]:
@@ -91,17 +104,28 @@ def _adopt(function: Any) -> None:
 # -- in the host ---------------------------------------------------------------------------------
 
 
-def pack(state: dict[str, Any], function: Callable[..., object], args: Any, kwargs: Any) -> bytes:
+def pack(
+    state: dict[str, Any],
+    function: Callable[..., object],
+    args: Any,
+    kwargs: Any,
+    hooks: Sequence[Callable[[], object]] = (),
+) -> bytes:
     """The body of a `call`.
 
     Raises:
-        Exception: Whatever pickling an argument raises.
+        Exception: Whatever pickling an argument or a hook raises.
     """
     head = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    pickler = _pickler()
+    before = io.BytesIO()
+    if hooks:
+        pickler(before, protocol=pickle.HIGHEST_PROTOCOL).dump(list(hooks))
     buffer = io.BytesIO()
-    buffer.write(_LENGTH.pack(len(head)))
+    buffer.write(_LENGTHS.pack(len(head), before.tell()))
     buffer.write(head)
-    _pickler()(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump((function, args, kwargs))
+    buffer.write(before.getvalue())
+    pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump((function, args, kwargs))
     return buffer.getvalue()
 
 

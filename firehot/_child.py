@@ -16,11 +16,14 @@ import sys
 import threading
 from collections.abc import Callable
 from posix import _exit, close, dup2, getpid
-from signal import pthread_sigmask, set_wakeup_fd
+from signal import pthread_sigmask
 from signal import signal as set_handler
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from firehot import _call, _process, _wire
+from firehot import _call, _process, _wire, hooks
+
+if TYPE_CHECKING:
+    from firehot import _care
 
 _TEXT = 1 << 20
 """Characters of an exception's text and traceback that are sent; the exception itself is sent whole."""
@@ -38,6 +41,7 @@ class Inherited:
         self.environ_changes: dict[str, str | None] = {}
         self.path_before: list[str] = []
         self.path_after: list[str] = []
+        self.care: _care.Care | None = None
 
     def note_changes(self, environ: dict[str, str], path: list[str]) -> None:
         """After the preload: what imports changed counts in children as it would after a cold start."""
@@ -57,23 +61,20 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
         dup2(fd, target)
         close(fd)
     _process.die_with_parent(template)
-    set_wakeup_fd(-1)
-    if inherited.sigchld is not None:  # None: a handler that Python does not know.
-        set_handler(signal.SIGCHLD, inherited.sigchld)
     sock = _process.move_up(sock)
     try:
         _, body = _wire.receive(sock)
     except (EOFError, OSError):
         _exit(1)  # The host is gone.
-    context, call = _call.split(body)
+    context, travelling, call = _call.split(body)
     state: dict[str, Any] = pickle.loads(context)
     by_value = _call.is_by_value(body)
     del body
     try:
-        code = _run_call(sock, state, call, by_value, inherited)
+        code = _run_call(sock, state, travelling, call, by_value, inherited)
     except KeyboardInterrupt:
         code = -signal.SIGINT
-    _end(code)
+    end(code)
 
 
 # -- before the call -----------------------------------------------------------------------------
@@ -107,8 +108,9 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     importlib.invalidate_caches()
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
-    _reseed()
     pthread_sigmask(signal.SIG_SETMASK, inherited.mask)
+    if inherited.care is not None:
+        inherited.care.enter_child()
 
 
 def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
@@ -167,34 +169,17 @@ def _forget(package: str) -> None:
         del sys.modules[name]
 
 
-def _reseed() -> None:
-    """Gives each child random numbers of its own; `random`, `uuid`, `secrets`, `ssl`, `tempfile` do it themselves."""
-    seeds: tuple[tuple[str, str], ...] = (
-        ("numpy.random", "seed"),
-        ("torch", "seed"),
-        ("cv2", "setRNGSeed"),
-    )
-    for name, seed in seeds:
-        function = getattr(sys.modules.get(name), seed, None)
-        if function is None:
-            continue
-        try:
-            if name == "cv2":
-                function(int.from_bytes(os.urandom(4), "little") >> 1)
-            else:
-                function()
-        except Exception as error:
-            print(f"firehot: {name} could not be given a seed of its own: {error}", file=sys.stderr)
-
-
 # -- the call ------------------------------------------------------------------------------------
 
 
-def _run_call(sock: int, state: dict[str, Any], call: memoryview, by_value: bool, inherited: Inherited) -> int:
+def _run_call(
+    sock: int, state: dict[str, Any], travelling: memoryview, call: memoryview, by_value: bool, inherited: Inherited
+) -> int:
     """Runs the call and sends its outcome; returns the exit code. `sys.exit` sends nothing: the exit code says it."""
     own = getpid()
     try:
         _enter(state, inherited)
+        hooks.REGISTRY.run_travelling(_call.load_hooks(travelling))
         function, args, kwargs = _call.load(call)
         result = function(*args, **kwargs)
         del function, args, kwargs
@@ -289,7 +274,7 @@ def _exit_code(error: SystemExit) -> int:
 # -- the end -------------------------------------------------------------------------------------
 
 
-def _end(code: int) -> NoReturn:
+def end(code: int) -> NoReturn:
     """Ends as the interpreter does, but leaves memory and the template's objects as they are.
 
     Threads are waited for, exit functions run and files flushed. Destructors do not run: most of what they would
@@ -304,7 +289,7 @@ def _end(code: int) -> NoReturn:
         atexit._run_exitfuncs()
     except BaseException as error:
         _print_exception(error)
-    _flush_files()
+    flush_files()
     _process.flush_streams()
     if code < 0:
         set_handler(-code, signal.SIG_DFL)
@@ -316,7 +301,7 @@ def _print_exception(error: BaseException) -> None:
     sys.excepthook(type(error), error, error.__traceback__)
 
 
-def _flush_files() -> None:
+def flush_files() -> None:
     """Flushes files that the call left open. The template's objects are frozen, so that they are not among these."""
     for item in gc.get_objects():
         # `type`, not isinstance: asking a lazy object for its class may wake it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ else:
 from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
+_KNOWN = (*_LISTS, "import_timeout", "fork")
+_VERDICTS = ("leave-out", "safe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,14 @@ class Settings:
         ignored_modules: Modules not to preload.
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
+        fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
     """
 
     preload: tuple[str, ...] = ()
     ignored_modules: tuple[str, ...] = ()
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
+    fork: tuple[tuple[str, str], ...] = ()
 
 
 def read(location: Path) -> Settings:
@@ -69,7 +74,24 @@ def _settings(file: Path, table: Any) -> Settings:
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise FirehotError(f"{file}: tool.firehot.{name} is a number of seconds, not {value!r}")
             values[name] = float(value)
+        elif name == "fork":
+            values[name] = tuple(_verdicts(file, "", value))
         else:
-            known = ", ".join((*_LISTS, "import_timeout"))
-            raise FirehotError(f"{file}: tool.firehot.{name} is unknown; known are {known}")
+            raise FirehotError(f"{file}: tool.firehot.{name} is unknown; known are {', '.join(_KNOWN)}")
     return Settings(**values)
+
+
+def _verdicts(file: Path, prefix: str, table: Any) -> Iterator[tuple[str, str]]:
+    """Packages and verdicts. TOML reads a dotted name without quotes as a table in a table: it is meant as the name."""
+    if not isinstance(table, dict):
+        raise FirehotError(f'{file}: tool.firehot.fork is a table such as "package" = "leave-out", not {table!r}')
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise FirehotError(f"{file}: tool.firehot.fork has {name!r}, which is no name of a package")
+        if isinstance(value, dict):
+            yield from _verdicts(file, f"{name}.", value)
+        elif value in _VERDICTS:
+            yield name, value
+        else:
+            raise FirehotError(f'{file}: tool.firehot.fork."{name}" is "leave-out" or "safe", not {value!r}')

@@ -4,9 +4,12 @@ Use `firehot.isolate_imports` and `firehot.Environment`; this module is what the
 All waits give up the GIL and look after signals at least every 100 ms.
 """
 
-from typing import Any, Literal, final
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, final
 
 __all__ = ["Engine", "Pump", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
+_Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
+
 __version__: str
 """Version of the compiled part; equal to `firehot.__version__`."""
 
@@ -20,9 +23,10 @@ class Engine:
             `stdlib_modules` (names).
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
-            of a module that must not be in a template and the reason).
-        launch: How to start a template: executable, arguments, environment, working directory, `sys.path`, body of
-            `setup`.
+            of a module that must not be in a template and the reason), `safe` (modules that are not judged), `cache`
+            (folder for verdicts, or `None`).
+        setup: Called before each start of a template; makes the body of `setup`.
+        launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 
     Raises:
         TemplateError: The template can't be started.
@@ -34,9 +38,10 @@ class Engine:
         cls,
         scan: dict[str, Any],
         policy: dict[str, Any],
-        launch: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes],
+        setup: Callable[[], bytes],
+        launch: _Launch,
     ) -> Engine: ...
-    def update(self, launch: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes]) -> bool:
+    def update(self, launch: _Launch) -> bool:
         """Scans again and builds a new template when the import set, or anything the template has read, has changed.
 
         Returns:
@@ -53,8 +58,8 @@ class Engine:
         mode: str,
         timeout: float | None,
         cloudpickle: str | None,
-        host: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes],
-        own: tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes] | None,
+        host: _Launch,
+        own: _Launch | None,
     ) -> Ticket:
         """Forks a child and gives it its call; waits for the fork, not for the call.
 
@@ -66,7 +71,7 @@ class Engine:
             mode: `"prefix"`, `"inherit"` or `"capture"`.
             timeout: Seconds that the child may run.
             cloudpickle: Folder of cloudpickle when the call needs it.
-            host: How to start a template for the host as it is.
+            host: What a template of the host as it is would be started with.
             own: The same with the call's own variables and directory, when it has any.
 
         Raises:
@@ -80,8 +85,8 @@ class Engine:
 
     def report(
         self,
-    ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]]]:
-        """What is preloaded (name, microseconds), and what is not (name, reason, [(file, line, text)])."""
+    ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]], dict[str, str]]:
+        """What is preloaded (name, microseconds), what is not (name, reason, [(file, line, text)]), verdicts."""
 
     def last_rebuild(self) -> str | None:
         """Why the template was last replaced; `None` when it never was."""

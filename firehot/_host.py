@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from firehot import _call
 from firehot.errors import TemplateError
 
-Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str], bytes]
-"""Executable, arguments, environment, working directory, `sys.path`, body of `setup`."""
+Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
+"""Executable, arguments, environment, working directory, `sys.path`."""
 
 _BOOTSTRAP = (
     # The folder of this firehot comes as an argument: no entry of sys.path can put another one, or a module that hides
@@ -64,7 +64,7 @@ _START_ONLY = re.compile("|".join(name.replace("*", ".+") for name in START_VARI
 
 
 def launch(environ: Mapping[str, str] | None = None, cwd: str | None = None) -> Launch:
-    """How to start a template that is what this interpreter is, or what a call with these shall find.
+    """What a template has to be started with to be what this interpreter is, or what a call with these shall find.
 
     Raises:
         TemplateError: There is no interpreter to start, or no working directory.
@@ -73,13 +73,15 @@ def launch(environ: Mapping[str, str] | None = None, cwd: str | None = None) -> 
         raise TemplateError(
             "sys.executable is empty: this program embeds Python; set sys.executable to a Python of the same version"
         )
-    folder = str(Path(__file__).parent)
-    arguments = [*interpreter_options(), "-c", _BOOTSTRAP, folder, "firehot._template"]
-    path = search_path()
-    setup = {"path": path, "argv": list(sys.argv), "launched": time.time_ns(), **_main()}
-    body = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
+    arguments = [*interpreter_options(), "-c", _BOOTSTRAP, str(Path(__file__).parent), "firehot._template"]
     variables = list((os.environ if environ is None else environ).items())
-    return sys.executable, arguments, variables, _cwd() if cwd is None else cwd, path, body
+    return sys.executable, arguments, variables, _cwd() if cwd is None else cwd, search_path()
+
+
+def setup(fork: dict[str, Any]) -> bytes:
+    """The body of `setup`: the rest of what a template has to know; `fork` is what it has to know of forks."""
+    state = {"path": search_path(), "argv": list(sys.argv), "launched": time.time_ns(), **_main(), "fork": fork}
+    return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] | None) -> dict[str, Any]:

@@ -64,6 +64,24 @@ def _prctl(*arguments: int) -> None:
 
 def _find_prctl() -> tuple[int, Callable[[int, tuple[int, ...]], int]]:
     """The C function, and how to call it: without `ctypes`, whose import costs much more."""
+    native = _native()
+    return native.dlsym(native.dlopen(None, 0), "prctl"), native.call_cdeclfunction
+
+
+def native_function(library: str, name: str, argument: int) -> Callable[[], int] | None:
+    """Calls `int name(int)` of a library that is loaded; `None` when it is not, or has no such function."""
+    native = _native()
+    try:
+        function = native.dlsym(native.dlopen(library, os.RTLD_NOW | os.RTLD_NOLOAD), name)
+    except (OSError, AttributeError):
+        return None
+    return lambda: int(native.call_cdeclfunction(function, (argument,)))
+
+
+def _native() -> Any:
+    """What `ctypes` stands on."""
+    if (loaded := sys.modules.get("_ctypes")) is not None:
+        return loaded
     low: list[int] = []
     # From 3.5 on libffi opens its own file for good when it is loaded: that must not be the program's descriptor 3.
     while os.sysconf("SC_OPEN_MAX") > 2 * _HIGH and (not low or low[-1] < _HIGH):
@@ -72,8 +90,7 @@ def _find_prctl() -> tuple[int, Callable[[int, tuple[int, ...]], int]]:
 
     for fd in low:
         close(fd)
-    native: Any = _ctypes
-    return native.dlsym(native.dlopen(None, 0), "prctl"), native.call_cdeclfunction
+    return _ctypes
 
 
 _PRCTL: tuple[int, Callable[[int, tuple[int, ...]], int]] | None = None

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from importlib.machinery import SourceFileLoader
+from posix import listdir
 from stat import S_ISDIR, S_ISREG
 from types import FrameType
 from typing import Any
@@ -35,9 +36,11 @@ class Recorder:
     def __init__(self, launched: int) -> None:
         """`launched` is the time, in nanoseconds of the wall clock, before the process was started."""
         self._launched = launched
+        self._path: list[str] = []
         self._tick = _tick()
         self._files: dict[str, list[int] | None] = {}
         self._written: set[str] = set()
+        self._listings: dict[str, list[Any]] = {}
         self._missing: dict[tuple[str, str], None] = {}
         self._variables: dict[str, None] = {}
         # Module -> who imported it, and its file: also of those that somebody takes out of `sys.modules` again.
@@ -56,6 +59,7 @@ class Recorder:
     def start(self) -> None:
         """From here on everything counts."""
         recorder = self
+        self._path = list(sys.path)
 
         def path_stats(loader: SourceFileLoader, path: str) -> Mapping[str, float]:
             status = os.stat(path)
@@ -68,7 +72,9 @@ class Recorder:
         SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign, assignment]
         _watch_environ(self._variables)
         os.getcwd = self._watched_getcwd
-        _audit.add(self._hear)
+        _audit.add(self._hear_open, "open")
+        _audit.add(self._hear_listing, "os.listdir", "os.scandir")
+        _audit.add(self._hear_change, "os.rename", "os.remove", "os.truncate")
         self._recording = True
 
     def stop(self) -> None:
@@ -97,25 +103,47 @@ class Recorder:
                 self._cwd_asked_by = str(asked)
         return self._getcwd()
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Audit events come before what they tell of."""
-        if event == "open" and self._recording:
-            self._opened(*arguments)
+    # Audit events come before what they tell of.
 
-    def _opened(self, path: object, mode: object, flags: object) -> None:
+    def _absolute(self, path: object) -> str | None:
+        """A path that an event names; `None` for a descriptor, or for what is no file."""
         if isinstance(path, bytes):
             path = os.fsdecode(path)
-        if type(path) is not str or type(flags) is not int or path.startswith(_NOT_FILES):
-            return
-        if path.endswith(".pyc") and f"{os.sep}__pycache__{os.sep}" in path:
+        if not self._recording or type(path) is not str or path.startswith(_NOT_FILES):
+            return None
+        if os.path.isabs(path):
+            return path
+        self._cwd_asked_by = self._cwd_asked_by or f"the lookup of {path}"
+        return os.path.join(self._getcwd(), path)
+
+    def _hear_open(self, _: str, arguments: tuple[Any, ...]) -> None:
+        given, _, flags = arguments
+        if type(given) is str and given.endswith(".pyc") and f"{os.sep}__pycache__{os.sep}" in given:
             return  # Its source was recorded; a file of this kind that is not true to it is not used (`_bytecode.py`).
-        if not os.path.isabs(path):
-            self._cwd_asked_by = self._cwd_asked_by or f"the lookup of {path}"
-            path = os.path.join(self._getcwd(), path)
+        path = self._absolute(given)
+        if path is None or type(flags) is not int:
+            return
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             self._written.add(path)
         elif path not in self._files:
             self._note(path, self._state_of(path))
+
+    def _hear_listing(self, _: str, arguments: tuple[Any, ...]) -> None:
+        if _is_of_importlib(sys._getframe(2)):
+            return  # It lists every folder of the path; what is installed there is compared by the host.
+        path = self._absolute("." if arguments[0] is None else arguments[0])
+        if path is not None and path not in self._listings:
+            try:
+                status, names = os.stat(path), listdir(path)
+            except OSError:
+                return
+            state = self._state(status)
+            self._listings[path] = [state[1], state[3], state[4], [_text(name) for name in sorted(names)]]
+
+    def _hear_change(self, _: str, arguments: tuple[Any, ...]) -> None:
+        for given in arguments[:2]:
+            if (path := self._absolute(given)) is not None:
+                self._written.add(path)
 
     # -- what is asked while it goes on ----------------------------------------------------------
 
@@ -170,9 +198,11 @@ class Recorder:
     def body(self) -> bytes:
         """What the messages of the imports have not told, as `src/stamp` reads it."""
         self._add_what_was_not_seen()
+        self._ask_for_relative_entries()
         stamp = {
             "files": self.new_files(),
             "written": [_text(path) for path in self._written],
+            "listings": [[_text(path), *state] for path, state in self._listings.items()],
             "missing": [[_text(place), _text(stem)] for place, stem in self._missing],
             "variables": [_text(name) for name in self._variables],
             "cwd": self._cwd_asked_by,
@@ -189,6 +219,20 @@ class Recorder:
         for path in (*paths, *_mapped_files()):
             archive = path if path in self._files else _archive_of(path)
             self._note(archive, self._state_after(archive))
+
+    def _ask_for_relative_entries(self) -> None:
+        """Where an entry of the path hangs on the working directory, so do the modules that came from there."""
+        if self._cwd_asked_by is not None or all(os.path.isabs(entry) for entry in self._path):
+            return
+        cwd = self._getcwd()
+        entries = {os.path.normpath(os.path.join(cwd, entry)): entry for entry in self._path}
+        for path in self._files:
+            folder = os.path.dirname(path)
+            while folder not in entries and len(folder) > 1:
+                folder = os.path.dirname(folder)
+            if folder in entries and not os.path.isabs(entries[folder]):
+                self._cwd_asked_by = f"the entry {entries[folder]!r} of sys.path"
+                return
 
     def _state_of(self, path: str) -> list[int] | None:
         try:
@@ -251,6 +295,17 @@ def _importer(frame: FrameType | None) -> str | None:
                 return str(name)
         frame = frame.f_back
     return None
+
+
+def _is_of_importlib(frame: FrameType | None) -> bool:
+    """Whether the import system itself, or its reader of metadata, runs in a frame."""
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if type(name) is not str or name.partition(".")[0] != "firehot":
+            top = str(name).partition(".")[0]
+            return top in ("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport")
+        frame = frame.f_back
+    return False
 
 
 def _is_below(file: str, library: str) -> bool:

@@ -30,7 +30,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _audit, _bytecode, _child, _process, _stamp, _wire
+from firehot import __version__, _bytecode, _care, _child, _process, _stamp, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -39,14 +39,6 @@ _NOT_BLOCKED = (
     *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD"),
 )
 _BLOCKED = signal.valid_signals() - {getattr(signal, name) for name in _NOT_BLOCKED if hasattr(signal, name)}
-# Background threads of allocators and a telemetry thread do not survive a fork; with these, read when the libraries
-# are loaded, they are not started (docs/safety.md). Set only where the user has not.
-_QUIET_LIBRARIES = {
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "_RJEM_MALLOC_CONF": "dirty_decay_ms:500,muzzy_decay_ms:1000,background_thread:false",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
-_THROWAWAY_LIMIT_MS = 10_000
 _DESCRIPTORS_PER_FORK = 4
 _INT_SIZE = 4
 
@@ -98,6 +90,7 @@ class Template:
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
         self._inherited = inherited
+        self._care = inherited.care = _care.Care(setup.get("fork", {}), self._warn)
 
     def serve(self) -> NoReturn:
         """Answers messages and reaps children, each as soon as it happens."""
@@ -122,15 +115,17 @@ class Template:
     def _obey(self, message: dict[str, Any], poll: Any) -> None:
         kind = message["type"]
         if kind == "preload":
+            self._care.trial = message["trial"]
             self._recorder.start()
             self._preload(message["imports"])
             self._recorder.stop()
-            _audit.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
+            census = self._care.take_census(_fork_quietly, self._leave_as_child)
             start = self._recorder.start_modules()
-            self._send(self._recorder.body(), type="ready", modules=len(sys.modules), start=start)
+            body = self._recorder.body()
             del self._recorder
+            self._send(body, type="ready", modules=len(sys.modules), start=start, census=census)
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":
@@ -193,43 +188,45 @@ class Template:
         except OSError:
             self._leave()
 
+    def _warn(self, message: str) -> None:
+        self._send(type="log", level="warn", message=message)
+
     # -- preload ---------------------------------------------------------------------------------
 
     def _preload(self, imports: list[dict[str, Any]]) -> None:
         before = dict(os.environ)
         path_before = list(sys.path)
-        for name, value in _QUIET_LIBRARIES.items():
-            os.environ.setdefault(name, value)
-        set_here = {name: os.environ[name] for name in _QUIET_LIBRARIES if name not in before}
+        self._care.before_preload()
         for index, item in enumerate(imports):
             self._send(type="importing", index=index)
             self._import(index, item["module"], item["names"])
-        for name, value in set_here.items():
-            if os.environ.get(name) == value:
-                del os.environ[name]
+        self._care.after_preload()
         self._inherited.note_changes(before, path_before)
 
     def _import(self, index: int, module: str, names: list[str]) -> None:
         count = len(sys.modules)
         loaded: list[tuple[str, int]] = []
+        effects: list[dict[str, Any]] = []
         failed: tuple[str, str] | None = None
         exits = False
         for name in (None, *names):
             full = f"{module}.{name}" if name else module
-            start = time.perf_counter_ns()
+            start, size = time.perf_counter_ns(), len(sys.modules)
             try:
                 __import__(module, fromlist=[name] if name else [])
             except BaseException as error:
                 self._recorder.failed(error)
                 failed = failed or (full, _describe(error))
                 exits = exits or not isinstance(error, Exception)
-                if name is None:
-                    break
             else:
                 if full in sys.modules:
                     loaded.append((full, (time.perf_counter_ns() - start) // 1000))
+            if len(sys.modules) != size or failed is not None:
+                effects += self._care.after_import(full)
+            if name is None and failed is not None:
+                break
         modules, files = self._recorder.new_modules(), self._recorder.new_files()
-        self._send(type="imported", index=index, loaded=loaded, modules=modules, files=files)
+        self._send(type="imported", index=index, loaded=loaded, modules=modules, files=files, effects=effects)
         if failed is not None:
             residue = exits or _left_behind(count)
             name, text = failed
@@ -251,23 +248,6 @@ class Template:
         gc.collect()
         gc.freeze()
         _process.flush_streams()
-        self._fork_once_for_nothing()
-
-    def _fork_once_for_nothing(self) -> None:
-        """Lets libraries join their threads in their own fork handlers (OpenBLAS does), before the first real fork."""
-        alive, ends = os.pipe()
-        pid = _fork_quietly()
-        if pid == 0:
-            _exit(0)
-        close(ends)
-        poll = Poll()
-        poll.register(alive, select.POLLIN)
-        if not poll.poll(_THROWAWAY_LIMIT_MS):
-            text = "a child of the template did not come back from fork; something preloaded hangs after a fork"
-            self._send(type="log", level="warn", message=text)
-            kill(pid, signal.SIGKILL)
-        waitpid(pid, 0)
-        close(alive)
 
     # -- children --------------------------------------------------------------------------------
 
@@ -279,6 +259,7 @@ class Template:
                 raise OSError("no descriptors left in the template (ulimit -n)")
             if (folder := message["cloudpickle"]) is not None:
                 _process.load_cloudpickle(folder)
+            self._care.before_fork()
             pid = _fork_quietly()
         except Exception as error:
             self._send(type="fork_failed", id=ident, error=str(error))
@@ -294,15 +275,22 @@ class Template:
 
     def _become_child(self, fds: list[int]) -> NoReturn:
         try:
-            self._stream.close()
-            for fd in (self._wake_read, self._wake_write, self._host_watch):
-                _process.close_quietly(fd)
+            self._leave_as_child()
             _child.run(fds, self._pid, self._inherited)
         except BaseException as error:
             sys.__excepthook__(type(error), error, error.__traceback__)
             _process.flush_streams()
         finally:
             _exit(70)
+
+    def _leave_as_child(self) -> None:
+        """Takes a forked process off the template's descriptors and signals."""
+        self._stream.close()
+        for fd in (self._wake_read, self._wake_write, self._host_watch):
+            _process.close_quietly(fd)
+        set_wakeup_fd(-1)
+        if self._inherited.sigchld is not None:  # None: a handler that Python does not know.
+            set_handler(signal.SIGCHLD, self._inherited.sigchld)
 
     def _reap(self) -> None:
         while True:

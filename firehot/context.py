@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
-from firehot import _call, _config, _core, _host
+from firehot import _call, _config, _core, _forks, _host
 from firehot.environment import Environment, Output
 from firehot.errors import FirehotError, PackageNotFoundError
 
@@ -83,7 +84,7 @@ def isolate_imports(
     _refuse_recursion()
     found = _locate(package)
     settings = _config.read(found.locations[0])
-    scan = {
+    scan: dict[str, Any] = {
         "package": found.name,
         "locations": [str(path) for path in found.locations],
         "first_party": [*settings.first_party, *_names("first_party", first_party)],
@@ -92,7 +93,12 @@ def isolate_imports(
         **_interpreter(),
     }
     limit = settings.import_timeout if import_timeout is None else import_timeout
-    environment = Environment(scan, output=output, import_timeout=limit)
+    fork = _forks.ForkSettings(
+        words=settings.fork,
+        first_party=(found.name, *scan["first_party"]),
+        folders=tuple(str(path.parent if path.is_file() else path) for path in found.locations),
+    )
+    environment = Environment(scan, output=output, import_timeout=limit, fork=fork)
     with environment:
         yield environment
 

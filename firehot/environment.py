@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
 
-from firehot import _call, _core, _host
+from firehot import _call, _core, _forks, _host, hooks
 from firehot._output import show
 from firehot.errors import CallNotPicklable, EnvironmentClosedError, TemplateError
 from firehot.naming import NAME_REGISTRY
@@ -91,13 +91,21 @@ class Environment:
         runner_id: Names this environment; different for each.
     """
 
-    def __init__(self, scan: dict[str, Any], *, output: Output = "prefix", import_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        scan: dict[str, Any],
+        *,
+        output: Output = "prefix",
+        import_timeout: float = 60.0,
+        fork: _forks.ForkSettings | None = None,
+    ) -> None:
         """Scans and starts the template; `isolate_imports` knows what to give.
 
         Args:
             scan: What to scan, as `_core.Engine` takes it.
             output: Where the output of children goes unless `exec` says otherwise.
             import_timeout: Seconds that the import of one module may take.
+            fork: What is known of the fork safety of packages.
         """
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
@@ -108,8 +116,9 @@ class Environment:
         self._lock = threading.Lock()
         self._closed = False
         self._owner = os.getpid()
-        policy = {"import_timeout": import_timeout, "native_variables": list(_host.START_VARIABLES), "leave_out": []}
-        self._engine = _core.Engine(scan, policy, _host.launch())
+        settings = fork or _forks.ForkSettings()
+        policy = _forks.policy(settings, import_timeout)
+        self._engine = _core.Engine(scan, policy, partial(_forks.setup, settings), _host.launch())
         # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
         # it, it is dropped, and the engine closes with it.
         arguments = (self._engine.pump(), weakref.ref(self))
@@ -167,7 +176,7 @@ class Environment:
         process_name = name or NAME_REGISTRY.reserve_random_name()
         state = _host.state(cwd=cwd, env=env)
         try:
-            call = _call.pack(state, fn, args, dict(kwargs or {}))
+            call = _call.pack(state, fn, args, dict(kwargs or {}), hooks.REGISTRY.after_functions())
             folder = _call.cloudpickle_folder(call)
         except Exception as error:
             raise CallNotPicklable(
@@ -237,7 +246,7 @@ class Environment:
     @property
     def modules(self) -> Mapping[str, PreloadedModule]:
         """What is preloaded, by name, in the order of import."""
-        modules, _ = self._engine.report()
+        modules, _, _ = self._engine.report()
         found: dict[str, PreloadedModule] = {}
         for name, microseconds in modules:
             found.setdefault(name, PreloadedModule(name, microseconds / 1000))
@@ -246,7 +255,7 @@ class Environment:
     @property
     def skipped(self) -> Mapping[str, SkippedModule]:
         """What the project imports and is not preloaded, by name: the reason and the lines."""
-        _, skipped = self._engine.report()
+        _, skipped, _ = self._engine.report()
         return MappingProxyType(
             {
                 name: SkippedModule(
@@ -257,6 +266,16 @@ class Environment:
                 for name, reason, lines in skipped
             }
         )
+
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """What is known of each third-party package in the template, by name: whether it is safe to fork, and how.
+
+        `"safe"`; `"safe, quiesced by its own fork handlers"`; `"safe with ..."`, where firehot does something for it;
+        `"left out: ..."` with the reason.
+        """
+        _, _, verdicts = self._engine.report()
+        return MappingProxyType(verdicts)
 
     @property
     def processes(self) -> Sequence[IsolatedProcess[Any]]:

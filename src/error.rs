@@ -58,6 +58,12 @@ pub enum Error {
     /// A message that is none, from the template.
     #[error("the template sent something that is no message")]
     Message(#[from] MessageError),
+    /// No template can be had without something that must not be in one.
+    #[error("no template can be made: {reason}")]
+    Unusable {
+        /// What is wrong with each.
+        reason: String,
+    },
     /// The template did not say what it depends on.
     #[error("the template sent a stamp that can't be read")]
     Stamp {

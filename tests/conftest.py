@@ -29,11 +29,15 @@ _PATIENCE = 2.0
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def nothing_is_left(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Marks every process that a test starts, and asserts that none of them, no descriptor and no thread is left."""
     mark = uuid4().hex
     monkeypatch.setenv(MARK, mark)
     monkeypatch.delenv("FIREHOT_LOG_LEVEL", raising=False)
+    # What one test has found out about a package is nothing to the next.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     before = open_descriptors()
     threads = firehot_threads()
     yield mark

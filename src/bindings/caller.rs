@@ -10,14 +10,31 @@ use crate::environment::Caller;
 use crate::error::Error;
 
 /// Looks after signals; keeps what a handler raised until it can be raised again.
-#[derive(Default)]
-pub(super) struct Attendant {
+pub(super) struct Attendant<'e> {
+    /// Makes the body of the `setup` message; none where no template can be started.
+    setup: Option<&'e Py<PyAny>>,
     raised: RefCell<Option<PyErr>>,
     bar: RefCell<Option<ProgressBar>>,
 }
 
-impl Attendant {
-    /// Keeps what a signal handler raised.
+impl<'e> Attendant<'e> {
+    pub(super) fn new(setup: &'e Py<PyAny>) -> Self {
+        Self {
+            setup: Some(setup),
+            ..Self::without_template()
+        }
+    }
+
+    /// For those who only wait.
+    pub(super) fn without_template() -> Self {
+        Self {
+            setup: None,
+            raised: RefCell::default(),
+            bar: RefCell::default(),
+        }
+    }
+
+    /// Keeps what Python code raised.
     fn raise(&self, raised: PyErr) -> Error {
         self.raised.replace(Some(raised));
         Error::Interrupted
@@ -33,9 +50,16 @@ impl Attendant {
     }
 }
 
-impl Caller for Attendant {
+impl Caller for Attendant<'_> {
     fn attend(&self) -> Result<(), Error> {
         Python::attach(|py| py.check_signals()).map_err(|raised| self.raise(raised))
+    }
+
+    fn setup(&self) -> Result<Vec<u8>, Error> {
+        let Some(setup) = self.setup else {
+            return Err(Error::NoTemplate);
+        };
+        Python::attach(|py| setup.bind(py).call0()?.extract()).map_err(|raised| self.raise(raised))
     }
 
     fn progress(&self, module: &str, position: usize, of: usize) {

@@ -1,5 +1,6 @@
 //! `_core.Engine`: one environment, as Python drives it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,25 +20,23 @@ use crate::supervisor::output::{Mode, Stream};
 use crate::supervisor::pump::{Pump, Task};
 use crate::supervisor::template::{Launch, TemplateId};
 
-/// Executable, arguments, environment, cwd, path, setup: see `firehot/_host.py`.
+/// Executable, arguments, environment, cwd, path: see `firehot/_host.py`.
 type LaunchTuple = (
     PathBuf,
     Vec<OsString>,
     Vec<(OsString, OsString)>,
     PathBuf,
     Vec<PathBuf>,
-    Vec<u8>,
 );
 
 fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
-    let (executable, arguments, environment, cwd, path, setup): LaunchTuple = value.extract()?;
+    let (executable, arguments, environment, cwd, path): LaunchTuple = value.extract()?;
     Ok(Launch {
         executable,
         arguments,
         environment,
         cwd,
         path,
-        setup,
     })
 }
 
@@ -62,6 +61,8 @@ struct PolicyDict {
     import_timeout: f64,
     native_variables: Vec<String>,
     leave_out: Vec<(String, String)>,
+    safe: Vec<String>,
+    cache: Option<PathBuf>,
 }
 
 impl From<ScanDict> for ScanRequest {
@@ -83,8 +84,12 @@ impl From<ScanDict> for ScanRequest {
 /// A module's name, why it is skipped, and where it is imported.
 type SkippedTuple = (String, String, Vec<(PathBuf, u32, String)>);
 
-/// Module and microseconds; what is skipped.
-type ReportTuple = (Vec<(String, u64)>, Vec<SkippedTuple>);
+/// Module and microseconds; what is skipped; package and verdict.
+type ReportTuple = (
+    Vec<(String, u64)>,
+    Vec<SkippedTuple>,
+    BTreeMap<String, String>,
+);
 
 /// A child's id and name, where to write (none: tell those who asked about it), and the lines.
 type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
@@ -93,6 +98,8 @@ type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
 #[pyclass(frozen, module = "firehot._core")]
 pub(super) struct Engine {
     environment: Environment,
+    /// Makes the body of the `setup` message.
+    setup: Py<PyAny>,
     pump: Pump,
 }
 
@@ -103,6 +110,7 @@ impl Engine {
         py: Python<'_>,
         scan: ScanDict,
         policy: PolicyDict,
+        setup: Py<PyAny>,
         launch: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let launch = launch_from(launch)?;
@@ -111,19 +119,25 @@ impl Engine {
             import_limit: limit(Some(policy.import_timeout))?.unwrap_or(Duration::MAX),
             native_variables: policy.native_variables,
             leave_out: policy.leave_out,
+            safe: policy.safe,
+            cache: policy.cache,
         };
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&setup);
             let opened = Environment::open(config, &launch, &attendant);
             let (environment, pump) = attendant.convert(opened)?;
-            Ok(Self { environment, pump })
+            Ok(Self {
+                environment,
+                setup,
+                pump,
+            })
         })
     }
 
     fn update(&self, py: Python<'_>, launch: &Bound<'_, PyAny>) -> PyResult<bool> {
         let launch = launch_from(launch)?;
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&self.setup);
             let updated = self.environment.update(&launch, &attendant);
             attendant.convert(updated)
         })
@@ -165,7 +179,7 @@ impl Engine {
             own: own.map(launch_from).transpose()?,
         };
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&self.setup);
             let ticket = self.environment.exec(call, &attendant);
             let dispatcher = self.environment.dispatcher().clone();
             let ticket = attendant.convert(ticket)?;
@@ -180,7 +194,7 @@ impl Engine {
 
     fn report(&self, py: Python<'_>) -> PyResult<ReportTuple> {
         let report = py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&self.setup);
             let report = self.environment.report(&attendant);
             attendant.convert(report)
         })?;
@@ -193,12 +207,12 @@ impl Engine {
                 (name, skipped.reason, lines.collect())
             })
             .collect();
-        Ok((report.modules, skipped))
+        Ok((report.modules, skipped, report.verdicts))
     }
 
     fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&self.setup);
             let reason = self.environment.last_rebuild(&attendant);
             attendant.convert(reason)
         })
@@ -217,7 +231,7 @@ impl Engine {
     fn wait_closed(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let limit = limit(Some(timeout))?;
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::new(&self.setup);
             let done = self.wait_done(limit, &attendant);
             attendant.convert(done)
         })

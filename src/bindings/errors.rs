@@ -20,6 +20,7 @@ impl From<Error> for PyErr {
                 | Error::Mismatch { .. }
                 | Error::TemplateDied { .. }
                 | Error::TemplateSilent { .. }
+                | Error::Unusable { .. }
                 | Error::NoTemplate => "TemplateError",
                 Error::Fork { .. } => "ForkError",
                 Error::Closed => "EnvironmentClosedError",

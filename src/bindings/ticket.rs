@@ -123,7 +123,7 @@ impl PyTicket {
         };
         let limit = limit(timeout)?;
         py.detach(|| {
-            let attendant = Attendant::default();
+            let attendant = Attendant::without_template();
             let waited = self.ticket.wait(until, limit, &mut || attendant.attend());
             attendant.convert(waited)
         })

@@ -1,13 +1,16 @@
 //! Starts templates until one is good, each without what spoilt the one before. Decides nothing about when.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
+use super::bisect::problem;
 use super::judge::Judge;
-use super::preload::{Attempt, Preload};
+use super::left_out::{covers, top, Retry, What, Why};
+use super::preload::{Attempt, Judged, Preload, Ready};
 use super::report::Report;
 use super::{host, Built, Caller, Environment, State};
 use crate::error::Error;
@@ -30,15 +33,43 @@ pub(super) struct Outcome {
 }
 
 impl Environment {
-    pub(super) fn spawn(&self, launch: &Launch) -> Result<Started, Error> {
+    pub(super) fn spawn(&self, launch: &Launch, caller: &dyn Caller) -> Result<Started, Error> {
         // What changes from here on shows as a difference.
         let start = Start::take(host(launch));
+        let setup = caller.setup()?;
         let (sender, events) = crossbeam_channel::unbounded();
-        let id = self.dispatcher.spawn(launch.clone(), sender)?;
+        let id = self.dispatcher.spawn(launch.clone(), setup, sender)?;
         Ok(Started { id, events, start })
     }
 
-    /// Starts templates until one is ready, each without what ended the one before.
+    /// One template's way to ready, with the first `count` of what is wanted.
+    pub(super) fn attempt(
+        &self,
+        state: &State,
+        imports: &ImportSet,
+        started: &Started,
+        count: Option<usize>,
+        trial: bool,
+        caller: &dyn Caller,
+    ) -> Result<Attempt, Error> {
+        let mut wanted = state.left_out.wanted(imports);
+        wanted.truncate(count.unwrap_or(usize::MAX));
+        let preload = Preload {
+            id: started.id,
+            events: &started.events,
+            imports,
+            wanted: &wanted,
+            limit: self.config.import_limit,
+            judge: Judge::new(&state.scanner, &self.config.leave_out),
+            trial,
+            caller,
+        };
+        let attempt = preload.run(&self.dispatcher);
+        caller.settled();
+        attempt
+    }
+
+    /// Starts templates until one is good, each without what spoilt the one before.
     pub(super) fn build(
         &self,
         state: &mut State,
@@ -48,49 +79,69 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<Outcome, Error> {
         let began = Instant::now();
+        state.left_out.apply(&self.config.leave_out, imports);
+        // Something that nobody can be blamed for is told, once, and lived with.
+        let mut is_lived_with = false;
         loop {
             let started = match early.take() {
                 Some(started) => started,
-                None => self.spawn(launch)?,
+                None => self.spawn(launch, caller)?,
             };
             let id = started.id;
-            let wanted = state.left_out.wanted(imports);
-            let judge = Judge::new(&state.scanner, &self.config.leave_out);
-            let preload = Preload {
-                id,
-                events: &started.events,
-                imports,
-                wanted: &wanted,
-                limit: self.config.import_limit,
-                judge,
-                caller,
-            };
-            let attempt = preload.run(&self.dispatcher);
-            caller.settled();
-            match attempt {
+            let installed = started.start.installed();
+            self.recall(state, &installed);
+            let known = self
+                .verdicts
+                .key(launch, &installed, &state.left_out.wanted(imports));
+            let trial = !self.verdicts.is_good(known);
+            let attempt = match self.attempt(state, imports, &started, None, trial, caller) {
+                Ok(attempt) => attempt,
                 Err(error) => {
                     self.dispatcher.abandon(id)?;
                     return Err(error);
                 }
-                Ok(Attempt::LeaveOut(what, why)) => {
+            };
+            match attempt {
+                Attempt::LeaveOut(all) => {
                     self.dispatcher.abandon(id)?;
-                    let name = what.name();
-                    log::debug!(
-                        "the template is started again without {name}: {}",
-                        why.reason
-                    );
-                    state.left_out.insert(what, why);
+                    let before = state.left_out.wanted(imports);
+                    let reasons: Vec<String> =
+                        all.iter().map(|each| each.why.reason.clone()).collect();
+                    for judged in all {
+                        self.leave_out(state, judged, &started.start);
+                    }
+                    if state.left_out.wanted(imports) == before {
+                        // It would go on like this for ever.
+                        let reason = reasons.join("; ");
+                        return Err(Error::Unusable { reason });
+                    }
                 }
-                Ok(Attempt::Ready {
-                    mut report,
-                    files,
-                    stamp,
-                }) => {
+                Attempt::Ready(ready) => {
+                    let Ready {
+                        mut report,
+                        census,
+                        files,
+                        stamp,
+                    } = *ready;
+                    if let Some(problem) = problem(&census).filter(|_| !is_lived_with) {
+                        self.dispatcher.abandon(id)?;
+                        let count = state.left_out.wanted(imports).len();
+                        log::info!("{problem}; looking for the import that causes it");
+                        match self.bisect(state, imports, count, launch, caller)? {
+                            Some(judged) => self.leave_out(state, judged, &started.start),
+                            None => is_lived_with = true,
+                        }
+                        continue;
+                    }
+                    if trial && !is_lived_with {
+                        self.verdicts.remember_good(known);
+                    }
                     let native = &self.config.native_variables;
                     let stamp = Stamp::new(started.start, files, &stamp, native);
                     let mut stamp = stamp.map_err(|source| Error::Stamp { source })?;
                     stamp.add_files(state.left_out.files());
                     log::debug!("the template depends on {} files", stamp.len());
+                    report.judge(&census, state.left_out.verdicts());
                     state.left_out.tell(imports, &mut report);
                     report.locate(imports);
                     report.log(&state.report, began.elapsed());
@@ -98,6 +149,39 @@ impl Environment {
                     return Ok(Outcome { id, stamp, report });
                 }
             }
+        }
+    }
+
+    /// Takes note of something that must not be tried, here and, when it is no matter of the project, for later.
+    fn leave_out(&self, state: &mut State, judged: Judged, start: &Start) {
+        let name = judged.what.name();
+        let reason = &judged.why.reason;
+        log::debug!("the template is started again without {name}: {reason}");
+        if let Some(blamed) = &judged.blamed {
+            let of = [top(&name), top(blamed)];
+            let owners: Option<BTreeSet<String>> = of.iter().map(|top| start.owner(top)).collect();
+            if let Some(distributions) = owners {
+                self.verdicts.remember_bad(&name, reason, distributions);
+            }
+        }
+        state.left_out.insert(judged.what, judged.why);
+    }
+
+    /// Leaves out what was found bad before, in the same versions.
+    fn recall(&self, state: &mut State, installed: &BTreeSet<String>) {
+        if std::mem::replace(&mut state.recalled, true) {
+            return;
+        }
+        for (name, reason) in self.verdicts.bad(installed) {
+            if self.config.safe.iter().any(|safe| covers(safe, &name)) {
+                continue;
+            }
+            let why = Why {
+                reason,
+                retry: Retry::Changed,
+                files: Vec::new(),
+            };
+            state.left_out.insert(What::Name(name), why);
         }
     }
 

@@ -55,7 +55,7 @@ impl Environment {
         loop {
             let built = self.choose(&call, &mut fresh, caller)?;
             call.exec.template = built.id;
-            match self.attempt(&call.exec, &built, fresh.contains(&built.id), caller)? {
+            match self.fork(&call.exec, &built, fresh.contains(&built.id), caller)? {
                 Try::Runs(ticket) => return Ok(ticket),
                 Try::Stale(changes) => {
                     let reason = describe(&changes);
@@ -113,7 +113,7 @@ impl Environment {
     }
 
     /// Asks for a child, looks at the disk meanwhile, and lets the child have its call when all is as it was.
-    fn attempt(
+    fn fork(
         &self,
         exec: &Exec,
         built: &Built,

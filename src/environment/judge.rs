@@ -1,10 +1,11 @@
 //! Whether what an import brought along may stay in a template. Starts nothing.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::protocol::message::{Action, Effect, LoadedModule};
+use super::left_out::{covers, top};
+use crate::protocol::message::{Action, Effect, LoadedModule, ThreadText};
 use crate::scan::{FirstParty, Scanner};
 use crate::stamp::os_text;
 
@@ -12,8 +13,9 @@ use crate::stamp::os_text;
 pub(super) struct Judge<'s> {
     first_party: FirstParty<'s>,
     leave_out: &'s [(String, String)],
-    /// Module -> who imported it.
-    importers: BTreeMap<String, Option<String>>,
+    stdlib: &'s [String],
+    /// Module -> who imported it, and the item (its position in the preload list) that brought it.
+    loaded: BTreeMap<String, (Option<String>, usize)>,
 }
 
 impl<'s> Judge<'s> {
@@ -21,21 +23,27 @@ impl<'s> Judge<'s> {
         Self {
             first_party: scanner.first_party(),
             leave_out,
-            importers: BTreeMap::new(),
+            stdlib: scanner.stdlib_modules(),
+            loaded: BTreeMap::new(),
         }
     }
 
     /// Why an import can't stay, if it can't.
     pub(super) fn objection(
         &mut self,
+        index: usize,
         modules: &[LoadedModule],
         effects: &[Effect],
     ) -> Option<Objection> {
         for LoadedModule(name, _, importer) in modules {
-            self.importers.insert(name.clone(), importer.clone());
+            self.loaded.insert(name.clone(), (importer.clone(), index));
         }
         if let Some(reason) = self.object_to_modules(modules) {
-            return Some(Objection { name: None, reason });
+            return Some(Objection {
+                name: None,
+                reason,
+                blamed: None,
+            });
         }
         let effect = effects.iter().find(|each| each.action != Action::Kept)?;
         let by = match &effect.importer {
@@ -47,7 +55,11 @@ impl<'s> Judge<'s> {
             effect.kind, effect.detail
         );
         let name = Some(effect.name.clone());
-        Some(Objection { name, reason })
+        Some(Objection {
+            name,
+            reason,
+            blamed: effect.importer.clone(),
+        })
     }
 
     fn object_to_modules(&self, modules: &[LoadedModule]) -> Option<String> {
@@ -92,6 +104,22 @@ impl<'s> Judge<'s> {
             .is_some_and(|file| self.is_own(name, Path::new(&os_text(file))))
     }
 
+    /// The first item that has loaded a module or something below it.
+    pub(super) fn brought_by(&self, module: &str) -> Option<usize> {
+        let all = self.loaded.iter();
+        let found = all.filter(|(name, _)| covers(module, name));
+        found.map(|(_, (_, index))| *index).min()
+    }
+
+    /// The top-level names of what was loaded, without the standard library.
+    pub(super) fn packages(&self) -> BTreeSet<String> {
+        let tops = self.loaded.keys().map(|name| top(name));
+        tops.filter(|top| !self.stdlib.iter().any(|each| each == top))
+            .filter(|top| *top != "firehot" && *top != "__main__")
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// The names of the project's own among these.
     pub(super) fn own(&self, modules: &[LoadedModule]) -> Vec<String> {
         let own = modules.iter().filter(|each| self.is_own_module(each));
@@ -102,7 +130,7 @@ impl<'s> Judge<'s> {
     fn chain(&self, name: &str) -> String {
         let mut chain = vec![name];
         let mut at = name;
-        while let Some(Some(importer)) = self.importers.get(at) {
+        while let Some((Some(importer), _)) = self.loaded.get(at) {
             if chain.contains(&importer.as_str()) {
                 break;
             }
@@ -119,9 +147,34 @@ pub(super) struct Objection {
     /// What was being imported; none when the whole item is meant.
     pub(super) name: Option<String>,
     pub(super) reason: String,
+    /// The module that is to blame, when that may be another one and the verdict is the same in every project.
+    pub(super) blamed: Option<String>,
 }
 
-fn covers(prefix: &str, name: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// Why a thread that stays after a fork keeps an import out.
+pub(super) fn object_to_thread(thread: &ThreadText) -> Option<Objection> {
+    let name = [&thread.item, &thread.package]
+        .into_iter()
+        .find(|name| !name.is_empty())?;
+    let by = match &thread.importer {
+        Some(importer) if importer != name => format!(" (started by {importer})"),
+        Some(_) | None if thread.package.is_empty() || covers(&thread.package, name) => {
+            String::new()
+        }
+        Some(_) | None => format!(" (started by {})", thread.package),
+    };
+    let reason =
+        match thread.library.as_str() {
+            "python" => format!("its thread {}{by} does not survive a fork", thread.name),
+            library => format!(
+            "it starts the thread {} ({}){by} while it is imported, which does not survive a fork",
+            thread.name,
+            if library.is_empty() { "of an unknown library" } else { library }
+        ),
+        };
+    Some(Objection {
+        name: Some(name.clone()),
+        reason,
+        blamed: Some(thread.package.clone()).filter(|package| !package.is_empty()),
+    })
 }

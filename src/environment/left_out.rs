@@ -27,6 +27,8 @@ pub(super) enum Retry {
     Changed,
     /// It ended the interpreter or stopped it: when something of its own has changed.
     OwnChanged,
+    /// The user, or the table of remedies, says so.
+    Never,
 }
 
 /// Why something is left out.
@@ -47,12 +49,45 @@ impl LeftOut {
         self.0.insert(what, why);
     }
 
+    /// Leaves out what somebody has named before: these modules and what is below them.
+    pub(super) fn apply(&mut self, leave_out: &[(String, String)], imports: &ImportSet) {
+        let said = |name: &str| {
+            let found = leave_out.iter().find(|(module, _)| covers(module, name))?;
+            Some(Why {
+                reason: found.1.clone(),
+                retry: Retry::Never,
+                files: Vec::new(),
+            })
+        };
+        for import in &imports.imports {
+            if let Some(why) = said(&import.module) {
+                self.0.insert(What::Name(import.module.clone()), why);
+            }
+            for name in &import.names {
+                let name = format!("{}.{name}", import.module);
+                if let Some(why) = said(&name) {
+                    self.0.insert(What::Name(name), why);
+                }
+            }
+        }
+    }
+
+    /// What was judged, not merely failed.
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = (String, &str)> {
+        let judged = |why: &&Why| why.retry != Retry::NextBuild;
+        self.0
+            .iter()
+            .filter(move |(_, why)| judged(why))
+            .map(|(what, why)| (what.name(), why.reason.as_str()))
+    }
+
     /// Forgets what is worth another try, when a new template is built because of these changes.
     pub(super) fn forget(&mut self, changes: &BTreeSet<Change>) {
         self.0.retain(|what, why| {
             let own = || changes.iter().any(|change| concerns(change, what.top()));
             match why.retry {
                 Retry::NextBuild => false,
+                Retry::Never => true,
                 Retry::OwnChanged => !own(),
                 Retry::Changed => {
                     !own()
@@ -126,8 +161,19 @@ impl What {
 
     fn top(&self) -> &str {
         let (Self::Item(name, _) | Self::Name(name)) = self;
-        name.split('.').next().unwrap_or(name)
+        top(name)
     }
+}
+
+/// The top-level package of a dotted name.
+pub(super) fn top(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// Whether `name` is `module` or below it.
+pub(super) fn covers(module: &str, name: &str) -> bool {
+    name.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn below(import: &Import, name: &str) -> What {

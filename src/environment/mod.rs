@@ -1,14 +1,17 @@
 //! Scan, compare, keep or replace the template. Does not know how a template is run, nor what Python is.
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod build;
 mod exec;
 mod judge;
 mod left_out;
 mod preload;
 mod report;
+mod verdicts;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ pub use self::exec::Call;
 use self::left_out::LeftOut;
 use self::report::{difference, Problems};
 pub use self::report::{Report, Skipped};
+use self::verdicts::Verdicts;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
 use crate::stamp::{describe, Change, Host, Stamp};
@@ -34,6 +38,11 @@ pub trait Caller {
     /// # Errors
     /// [`Error::Interrupted`] when the caller has a signal to attend to.
     fn attend(&self) -> Result<(), Error>;
+    /// The body of the `setup` message for a template that is about to be started.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when it could not be made; the caller knows why.
+    fn setup(&self) -> Result<Vec<u8>, Error>;
     /// Preloading has come to this module.
     fn progress(&self, module: &str, position: usize, of: usize);
     /// Preloading is over.
@@ -51,6 +60,10 @@ pub struct Config {
     pub native_variables: Vec<String>,
     /// Modules that must not be in a template, and why.
     pub leave_out: Vec<(String, String)>,
+    /// Modules that are not judged, by the user's word.
+    pub safe: Vec<String>,
+    /// Where verdicts are kept from one process to the next; nowhere if none.
+    pub cache: Option<PathBuf>,
 }
 
 /// A template that was found good, and what it depends on.
@@ -73,6 +86,7 @@ struct Serving {
 #[derive(Debug)]
 pub struct Environment {
     dispatcher: Dispatcher,
+    verdicts: Verdicts,
     config: Config,
     /// Held while a template is built.
     state: Mutex<State>,
@@ -89,6 +103,8 @@ struct State {
     problems: Problems,
     report: Report,
     last_rebuild: Option<String>,
+    /// Whether the verdicts of earlier processes were looked at.
+    recalled: bool,
 }
 
 impl Environment {
@@ -111,7 +127,9 @@ impl Environment {
                 problems: Problems::default(),
                 report: Report::default(),
                 last_rebuild: None,
+                recalled: false,
             }),
+            verdicts: Verdicts::new(config.cache.clone()),
             config,
             serving: Mutex::default(),
             owner: std::process::id(),
@@ -132,7 +150,7 @@ impl Environment {
         let mut state = self.lock(caller)?;
         // The first time there is something to import for sure: the interpreter starts while the scan runs.
         let early = match state.imports {
-            None => Some(self.spawn(launch)?),
+            None => Some(self.spawn(launch, caller)?),
             Some(_) => None,
         };
         let scan = match state.scanner.scan() {

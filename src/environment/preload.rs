@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::judge::{Judge, Objection};
+use super::judge::{object_to_thread, Judge, Objection};
 use super::left_out::{Retry, What, Why};
 use super::report::Report;
 use super::{Caller, ATTENTION};
 use crate::error::{tail, Error};
-use crate::protocol::message::{FileText, FromTemplate, PreloadItem};
+use crate::protocol::message::{Census, FileText, FromTemplate, PreloadItem};
 use crate::protocol::PROTOCOL;
 use crate::scan::{Import, ImportSet};
 use crate::stamp::Touched;
@@ -25,14 +25,36 @@ type Said = (FromTemplate, Vec<u8>);
 
 /// How one attempt at a template went.
 pub(super) enum Attempt {
-    /// It is ready; the files that it read, and the rest of its stamp.
-    Ready {
-        report: Report,
-        files: Vec<FileText>,
-        stamp: Vec<u8>,
-    },
-    /// This must not be tried.
-    LeaveOut(What, Why),
+    Ready(Box<Ready>),
+    /// These must not be tried.
+    LeaveOut(Vec<Judged>),
+}
+
+/// A template that is ready.
+pub(super) struct Ready {
+    pub(super) report: Report,
+    pub(super) census: Census,
+    /// What its imports have read, and the rest of its stamp.
+    pub(super) files: Vec<FileText>,
+    pub(super) stamp: Vec<u8>,
+}
+
+/// Something that must not be tried, and why.
+pub(super) struct Judged {
+    pub(super) what: What,
+    pub(super) why: Why,
+    /// The module that is to blame, when the verdict is the same in every project.
+    pub(super) blamed: Option<String>,
+}
+
+impl Judged {
+    fn new(what: What, why: Why) -> Self {
+        Self {
+            what,
+            why,
+            blamed: None,
+        }
+    }
 }
 
 /// One template's way from spawn to ready.
@@ -44,13 +66,15 @@ pub(super) struct Preload<'a> {
     pub(super) wanted: &'a [(usize, PreloadItem)],
     pub(super) limit: Duration,
     pub(super) judge: Judge<'a>,
+    /// Whether to try the exit of a child.
+    pub(super) trial: bool,
     pub(super) caller: &'a dyn Caller,
 }
 
 impl Preload<'_> {
     pub(super) fn run(mut self, dispatcher: &Dispatcher) -> Result<Attempt, Error> {
         let items = self.wanted.iter().map(|(_, item)| item.clone()).collect();
-        dispatcher.preload(self.id, items)?;
+        dispatcher.preload(self.id, items, self.trial)?;
         let mut report = Report::default();
         let mut read: Vec<FileText> = Vec::new();
         // Where the files of the last item begin.
@@ -76,8 +100,10 @@ impl Preload<'_> {
                 } => {
                     importing = None;
                     last = read.len();
-                    if let Some(objection) = self.judge.objection(&modules, &effects) {
-                        return Ok(self.leave_out(index, objection, &files));
+                    if let Some(objection) = self.judge.objection(index, &modules, &effects) {
+                        let what = self.item(index);
+                        let judged = self.leave_out(what, objection, &files);
+                        return Ok(Attempt::LeaveOut(vec![judged]));
                     }
                     read.extend(files);
                     report.modules.extend(loaded);
@@ -96,20 +122,31 @@ impl Preload<'_> {
                             retry: Retry::NextBuild,
                             files: Touched::from_message(read.get(last..).unwrap_or_default()),
                         };
-                        return Ok(Attempt::LeaveOut(self.item(index), why));
+                        let judged = Judged::new(self.item(index), why);
+                        return Ok(Attempt::LeaveOut(vec![judged]));
                     }
                     if let Some(import) = self.import(index) {
                         report.skip(name, import, error);
                     }
                 }
-                FromTemplate::Ready { modules, start, .. } => {
+                FromTemplate::Ready {
+                    modules,
+                    start,
+                    census,
+                } => {
                     log::debug!("the template is ready with {modules} modules");
+                    let judged = self.left_by_threads(&census);
+                    if !judged.is_empty() {
+                        return Ok(Attempt::LeaveOut(judged));
+                    }
                     report.at_start = self.judge.own(&start);
-                    return Ok(Attempt::Ready {
+                    report.packages = self.judge.packages();
+                    return Ok(Attempt::Ready(Box::new(Ready {
                         report,
+                        census,
                         files: read,
                         stamp: body,
-                    });
+                    })));
                 }
                 FromTemplate::Hello {
                     protocol, firehot, ..
@@ -135,11 +172,35 @@ impl Preload<'_> {
         )
     }
 
-    fn leave_out(&self, index: usize, objection: Objection, files: &[FileText]) -> Attempt {
-        let what = match objection.name {
-            Some(name) => What::Name(name),
-            None => self.item(index),
-        };
+    fn is_wanted(&self, name: &str) -> bool {
+        self.wanted.iter().any(|(_, item)| {
+            item.module == name
+                || name
+                    .strip_prefix(&item.module)
+                    .and_then(|rest| rest.strip_prefix('.'))
+                    .is_some_and(|rest| item.names.iter().any(|each| each == rest))
+        })
+    }
+
+    fn left_by_threads(&self, census: &Census) -> Vec<Judged> {
+        let threads = census.threads.iter();
+        threads
+            .filter_map(|thread| {
+                let mut objection = object_to_thread(thread)?;
+                let name = objection.name.take()?;
+                let what = if self.is_wanted(&name) {
+                    What::Name(name)
+                } else {
+                    self.item(self.judge.brought_by(&name)?)
+                };
+                Some(self.leave_out(what, objection, &[]))
+            })
+            .collect()
+    }
+
+    /// `item` is the entry of the import set, for when all of it is meant.
+    fn leave_out(&self, item: What, objection: Objection, files: &[FileText]) -> Judged {
+        let what = objection.name.map_or(item, What::Name);
         let why = Why {
             reason: objection.reason,
             retry: Retry::Changed,
@@ -149,7 +210,11 @@ impl Preload<'_> {
                 .filter(|file| !self.judge.is_own("", file.path()))
                 .collect(),
         };
-        Attempt::LeaveOut(what, why)
+        Judged {
+            what,
+            why,
+            blamed: objection.blamed,
+        }
     }
 
     /// The import that ended or stopped the interpreter.
@@ -160,7 +225,7 @@ impl Preload<'_> {
             retry: Retry::OwnChanged,
             files: found.as_deref().map(Touched::now).into_iter().collect(),
         };
-        Attempt::LeaveOut(self.item(index), why)
+        Attempt::LeaveOut(vec![Judged::new(self.item(index), why)])
     }
 
     fn module(&self, index: usize) -> String {

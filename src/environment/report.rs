@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::protocol::message::Census;
 use crate::scan::{Import, ImportSet, Problem, Severity, Site};
 
 /// Of the lines that import what is skipped, this many are logged; all are in the report.
@@ -17,6 +18,10 @@ pub struct Report {
     pub modules: Vec<(String, u64)>,
     /// Modules of the project that any interpreter loads when it starts (`sitecustomize`).
     pub at_start: Vec<String>,
+    /// The top-level packages that are loaded, without the standard library.
+    pub packages: BTreeSet<String>,
+    /// What is said of each package: "safe", "safe with ...", "left out: ...".
+    pub verdicts: BTreeMap<String, String>,
     /// What is not preloaded, by name.
     pub skipped: BTreeMap<String, Skipped>,
 }
@@ -41,6 +46,29 @@ impl Report {
             severity: Severity::Info,
         };
         self.skipped.insert(name, skipped);
+    }
+
+    /// Says of each package what its trial has shown.
+    pub(super) fn judge<'a>(
+        &mut self,
+        census: &Census,
+        left_out: impl Iterator<Item = (String, &'a str)>,
+    ) {
+        for package in std::mem::take(&mut self.packages) {
+            let verdict = if census.quiesced.contains_key(&package) {
+                "safe, quiesced by its own fork handlers".to_owned()
+            } else if let Some(remedy) = census.remedies.get(&package) {
+                format!("safe with {remedy}")
+            } else if let Some(threads) = census.harmless.get(&package) {
+                format!("safe with its {threads}")
+            } else {
+                "safe".to_owned()
+            };
+            self.verdicts.insert(package, verdict);
+        }
+        for (name, reason) in left_out {
+            self.verdicts.insert(name, format!("left out: {reason}"));
+        }
     }
 
     /// Takes the places from a scan: edits move lines without changing what is imported.

@@ -47,6 +47,8 @@ pub enum ToTemplate {
     Preload {
         /// In the order of a cold start.
         imports: Vec<PreloadItem>,
+        /// Whether to try the exit of a child: not when it is known.
+        trial: bool,
     },
     /// Fork; four descriptors travel with it: the child's private socket, stdin, stdout, stderr.
     Fork {
@@ -107,17 +109,19 @@ pub enum Action {
     Undone,
 }
 
-/// A thread that is still there after a fork of the template, or one that is known to be harmless.
+/// A thread that is still there after a fork of the template, and that nobody knows to be harmless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadText {
     /// Its name.
     pub name: String,
-    /// The shared object that runs it.
+    /// File name of the shared object that runs it; "python" for one that Python code has started; may be empty.
     pub library: String,
-    /// The top-level module that owns the library, where that is known.
-    pub package: Option<String>,
-    /// What was being imported when it appeared.
-    pub item: Option<String>,
+    /// The top-level module that it belongs to; may be empty.
+    pub package: String,
+    /// The dotted name whose import made it appear; may be empty.
+    pub item: String,
+    /// The module whose code started it, where that is known.
+    pub importer: Option<String>,
 }
 
 /// What a template holds besides memory, as found after its throwaway fork.
@@ -134,6 +138,10 @@ pub struct Census {
     pub remedies: BTreeMap<String, String>,
     /// How a child that did nothing ended: "ok", or what went wrong; none when it was not tried.
     pub exit: Option<String>,
+    /// How long that took, in milliseconds.
+    pub exit_ms: Option<u64>,
+    /// Descriptors that the imports have left open.
+    pub fds: u64,
 }
 
 /// From the template to the host.

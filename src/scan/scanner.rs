@@ -34,6 +34,11 @@ impl Scanner {
         }
     }
 
+    /// The names of the standard library's modules.
+    pub fn stdlib_modules(&self) -> &[String] {
+        &self.request.stdlib_modules
+    }
+
     /// Tells the project's own modules by name and place, as they are now.
     pub fn first_party(&self) -> FirstParty<'_> {
         FirstParty::new(&self.request)

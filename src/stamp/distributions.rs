@@ -1,4 +1,4 @@
-//! What is installed in one folder of `sys.path`, by the names that installers leave there. Reads no file's content.
+//! What is installed in one folder of `sys.path`, by the names that installers leave there.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,36 @@ impl Folder {
             mark: (!is_young(mark)).then_some(mark),
             installed,
         }
+    }
+
+    /// "name version" of each distribution.
+    pub(super) fn distributions(&self) -> impl Iterator<Item = String> + '_ {
+        let entries = self.installed.keys().filter(|entry| is_metadata(entry));
+        entries.map(|entry| {
+            let (name, version) = split(entry);
+            format!("{name} {version}")
+        })
+    }
+
+    /// "name version" of the distribution that a top-level module came with.
+    pub(super) fn owner(&self, top: &str) -> Option<String> {
+        let plain = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
+        let entries = || self.installed.keys().filter(|entry| is_metadata(entry));
+        let named = entries().find(|entry| plain(&split(entry).0) == plain(top));
+        let found = named.or_else(|| entries().find(|entry| self.has_installed(entry, top)))?;
+        let (name, version) = split(found);
+        Some(format!("{name} {version}"))
+    }
+
+    /// Whether a distribution's list of files names a top-level module.
+    fn has_installed(&self, entry: &OsStr, top: &str) -> bool {
+        let Ok(record) = fs::read(self.path.join(entry).join("RECORD")) else {
+            return false;
+        };
+        record.split(|byte| *byte == b'\n').any(|line| {
+            let rest = line.strip_prefix(top.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"/") || rest.starts_with(b"."))
+        })
     }
 
     pub(super) fn compare(&self, changes: &mut BTreeSet<Change>) {

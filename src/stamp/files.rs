@@ -1,10 +1,13 @@
 //! The state of one file, and whether it is still that. Knows nothing of Python but how a venv names itself.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::Change;
 use crate::protocol::message::StateText;
 
 /// How a file was when it was looked at.
@@ -72,6 +75,51 @@ pub(super) fn nanoseconds(found: &Metadata) -> i64 {
         .mtime()
         .saturating_mul(1_000_000_000)
         .saturating_add(found.mtime_nsec())
+}
+
+/// The names in a folder that an import has listed, as it looks for plug-ins.
+#[derive(Debug)]
+pub(super) struct Listing {
+    path: PathBuf,
+    /// Mtime in nanoseconds and inode; none when a further change may not show there.
+    mark: Option<(i64, u64)>,
+    names: BTreeSet<OsString>,
+}
+
+impl Listing {
+    pub(super) fn new(path: PathBuf, mark: Option<(i64, u64)>, names: BTreeSet<OsString>) -> Self {
+        Self {
+            path,
+            mark,
+            names: names.into_iter().filter(|name| counts(name)).collect(),
+        }
+    }
+
+    pub(super) fn change(&self) -> Option<Change> {
+        let now = fs::metadata(&self.path).ok();
+        let mark = now.map(|found| (nanoseconds(&found), found.ino()));
+        if mark.is_some() && mark == self.mark {
+            return None;
+        }
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names: BTreeSet<OsString> = entries.map(|entry| entry.file_name()).collect();
+        let gone = self.names.iter().find(|name| !names.contains(*name));
+        let new = names
+            .iter()
+            .find(|name| counts(name) && !self.names.contains(*name));
+        let (name, what) = match (new, gone) {
+            (Some(new), _) => (new, "appeared"),
+            (None, Some(gone)) => (gone, "removed"),
+            (None, None) => return None,
+        };
+        let path = self.path.join(name);
+        Some(Change::File { path, what })
+    }
+}
+
+/// Bytecode folders come with the first import of what lies there.
+fn counts(name: &OsStr) -> bool {
+    name != "__pycache__"
 }
 
 /// The files that make an interpreter what it is: the executable, each link on the way to it, and the venv's own file.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use self::distributions::{Folder, Missing};
-use self::files::State;
+use self::files::{Listing, State};
 use self::variables::Pattern;
 use crate::protocol::message::FileText;
 
@@ -135,12 +135,29 @@ impl Start {
     }
 }
 
+impl Start {
+    /// "name version" of everything that is installed.
+    #[must_use]
+    pub fn installed(&self) -> BTreeSet<String> {
+        let folders = self.folders.values();
+        folders.flat_map(Folder::distributions).collect()
+    }
+
+    /// "name version" of the distribution that a top-level module came with.
+    #[must_use]
+    pub fn owner(&self, top: &str) -> Option<String> {
+        self.folders.values().find_map(|folder| folder.owner(top))
+    }
+}
+
 /// What a template wrote down at last; see `firehot/_stamp.py`. Texts hold one byte in each character.
 #[derive(Debug, Default, Deserialize)]
 struct Recorded {
     files: Vec<FileText>,
     /// What it wrote itself does not count.
     written: BTreeSet<String>,
+    /// Folders that were listed: path, mtime in ns, inode, 1 when that is too young, names.
+    listings: Vec<(String, i64, u64, u8, Vec<String>)>,
     missing: Vec<(String, String)>,
     variables: Vec<String>,
     cwd: Option<String>,
@@ -151,6 +168,7 @@ struct Recorded {
 pub struct Stamp {
     start: Start,
     files: Vec<(PathBuf, State)>,
+    listings: Vec<Listing>,
     missing: Vec<Missing>,
     read: BTreeSet<OsString>,
     asked_cwd: Option<String>,
@@ -176,6 +194,14 @@ impl Stamp {
                 let path = PathBuf::from(os_text(&path));
                 (path, State::from_recorded(state))
             });
+        let listings = recorded
+            .listings
+            .iter()
+            .map(|(path, mtime, inode, young, names)| {
+                let names = names.iter().map(|name| os_text(name)).collect();
+                let mark = (*young == 0).then_some((*mtime, *inode));
+                Listing::new(os_text(path).into(), mark, names)
+            });
         let missing = recorded.missing.iter().map(|(place, stem)| {
             let place = PathBuf::from(os_text(place));
             let known = start.folders.get(&place);
@@ -183,6 +209,7 @@ impl Stamp {
         });
         Ok(Self {
             files: files.collect(),
+            listings: listings.collect(),
             missing: missing.collect(),
             read: recorded
                 .variables
@@ -265,6 +292,7 @@ impl Stamp {
         for folder in self.start.folders.values() {
             folder.compare(&mut changes);
         }
+        changes.extend(self.listings.iter().filter_map(Listing::change));
         for missing in &self.missing {
             if missing.is_there() {
                 let name = missing.stem().to_string_lossy().into_owned();

@@ -38,12 +38,14 @@ pub struct Exec {
 pub(super) enum Command {
     Spawn {
         launch: Box<Launch>,
+        setup: Vec<u8>,
         events: Sender<Event>,
         answer: Sender<Result<TemplateId, Error>>,
     },
     Preload {
         id: TemplateId,
         imports: Vec<PreloadItem>,
+        trial: bool,
     },
     Serve(TemplateId),
     Retire(TemplateId),
@@ -110,26 +112,38 @@ impl Dispatcher {
         self.waker.close();
     }
 
-    /// Starts an interpreter; `events` tells how it goes on.
+    /// Starts an interpreter; `setup` is the body of the `setup` message, made by `firehot/_host.py`; `events` tells
+    /// how it goes on.
     ///
     /// # Errors
     /// [`Error::Spawn`], [`Error::System`], [`Error::Closed`].
-    pub fn spawn(&self, launch: Launch, events: Sender<Event>) -> Result<TemplateId, Error> {
+    pub fn spawn(
+        &self,
+        launch: Launch,
+        setup: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<TemplateId, Error> {
         let (answer, result) = bounded(1);
         self.send(Command::Spawn {
             launch: Box::new(launch),
+            setup,
             events,
             answer,
         })?;
         result.recv().map_err(|_| Error::Closed)?
     }
 
-    /// Has a template import these, in order.
+    /// Has a template import these, in order, and try the exit of a child if `trial`.
     ///
     /// # Errors
     /// [`Error::Closed`].
-    pub fn preload(&self, id: TemplateId, imports: Vec<PreloadItem>) -> Result<(), Error> {
-        self.send(Command::Preload { id, imports })
+    pub fn preload(
+        &self,
+        id: TemplateId,
+        imports: Vec<PreloadItem>,
+        trial: bool,
+    ) -> Result<(), Error> {
+        self.send(Command::Preload { id, imports, trial })
     }
 
     /// A template is ready to be forked.

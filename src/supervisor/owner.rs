@@ -117,13 +117,14 @@ impl Owner {
         match command {
             Command::Spawn {
                 launch,
+                setup,
                 events,
                 answer,
             } => {
-                let _ = answer.send(self.spawn(&launch, events));
+                let _ = answer.send(self.spawn(&launch, setup, events));
             }
-            Command::Preload { id, imports } => {
-                self.tell(id, &ToTemplate::Preload { imports });
+            Command::Preload { id, imports, trial } => {
+                self.tell(id, &ToTemplate::Preload { imports, trial });
             }
             Command::Serve(id) => {
                 if let Some(template) = self.templates.get_mut(&id) {
@@ -159,11 +160,16 @@ impl Owner {
         }
     }
 
-    fn spawn(&mut self, launch: &Launch, events: Sender<Event>) -> Result<TemplateId, Error> {
+    fn spawn(
+        &mut self,
+        launch: &Launch,
+        setup: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<TemplateId, Error> {
         if self.closing {
             return Err(Error::Closed);
         }
-        let mut template = Template::spawn(launch, events)?;
+        let mut template = Template::spawn(launch, setup, events)?;
         self.next += 1;
         let id = TemplateId(self.next);
         let handle = self.handle.clone();

@@ -32,8 +32,6 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// `sys.path`.
     pub path: Vec<PathBuf>,
-    /// The body of the `setup` message, made by `firehot/_host.py`, read by `_template.py`.
-    pub setup: Vec<u8>,
 }
 
 /// What the one who started a template is told.
@@ -74,7 +72,11 @@ impl Template {
     ///
     /// # Errors
     /// [`Error::Spawn`], [`Error::System`].
-    pub(super) fn spawn(launch: &Launch, events: Sender<Event>) -> Result<Self, Error> {
+    pub(super) fn spawn(
+        launch: &Launch,
+        body: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<Self, Error> {
         let (mut link, socket) = Link::pair()?;
         let (output, writer) = Pipe::new(Stream::Stderr)?;
         let second = writer
@@ -99,8 +101,8 @@ impl Template {
             firehot: env!("CARGO_PKG_VERSION").to_owned(),
             host: i32::try_from(std::process::id()).unwrap_or(0),
         };
-        link.push(encode(&setup, launch.setup.len())?.into(), Vec::new());
-        link.push(launch.setup.clone().into(), Vec::new());
+        link.push(encode(&setup, body.len())?.into(), Vec::new());
+        link.push(body.into(), Vec::new());
         Ok(Self {
             link,
             output,

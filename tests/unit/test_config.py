@@ -27,9 +27,15 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         ignored_modules = ["d"]
         first_party = []
         import_timeout = 5
+
+        [tool.firehot.fork]
+        e = "leave-out"
+        "f.g" = "safe"
+        h.i = "leave-out"
         """,
     )
-    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0)
+    words = (("e", "leave-out"), ("f.g", "safe"), ("h.i", "leave-out"))
+    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, words)
 
 
 def test_no_file_and_no_table_are_the_defaults(tmp_path: Path) -> None:
@@ -59,6 +65,10 @@ def test_the_file_of_a_package_that_is_its_own_project_counts(tmp_path: Path) ->
         ('[tool.firehot]\nimport_timeout = "5"\n', "import_timeout is a number of seconds"),
         ("[tool.firehot]\nimport_timeout = nan\n", "import_timeout is a number of seconds"),
         ("[tool.firehot]\npreloads = []\n", "preloads is unknown; known are preload, "),
+        ("[tool.firehot]\nfork = 3\n", "fork is a table"),
+        ('[tool.firehot.fork]\na = "maybe"\n', 'fork."a" is "leave-out" or "safe", not \'maybe\''),
+        ("[tool.firehot.fork]\na.b = [1]\n", 'fork."a.b" is "leave-out" or "safe", not [1]'),
+        ('[tool.firehot.fork]\n"a-b" = "safe"\n', "'a-b', which is no name of a package"),
         ("[tool.firehot\n", "no valid TOML"),
         ("[tool]\nfirehot = 3\n", "tool.firehot"),
         (b"\xff", "can't be read"),

@@ -1,0 +1,190 @@
+"""What template and child do around a fork: remedies from the table, and hooks. Standard library only.
+
+The host sends the table (`_table.py`), the user's words about packages and the names of hooks within `setup`; this
+file knows how each kind of remedy is done, not for whom.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from firehot import _audit, _census, _child, _effects, _process, _threads, hooks
+
+Tell = Callable[[str], None]
+_ENTRY_POINTS = "firehot.fork"
+
+
+class Care:
+    """One template's care for its forks, in the order of its methods; a child calls `enter_child`."""
+
+    def __init__(self, setup: dict[str, Any], tell: Tell) -> None:
+        """Takes the part of the host's setup that is about forks.
+
+        Args:
+            setup: `remedies`, `safe`, `trial`, `before_fork`, `entry_points`; each may be missing.
+            tell: Takes warnings.
+        """
+        self._setup = setup
+        self._tell = tell
+        self._safe: tuple[str, ...] = tuple(setup.get("safe", ()))
+        self._set_here: dict[str, str] = {}
+        self._pauses: list[Callable[[], object]] = []
+        self._watch: _effects.Watch | None = None
+        self._counts: dict[str, int] = {}
+        self._broken_hooks: dict[str, str] = {}
+        self.trial = True
+        """Whether the exit of a child is tried: not when it is known."""
+        self._counter = _census.Census(list(self._of_kind("harmless-thread")), self._safe)
+
+    def _of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
+        return (entry for entry in self._setup.get("remedies", ()) if entry["kind"] == kind)
+
+    # -- the preload -----------------------------------------------------------------------------
+
+    def before_preload(self) -> None:
+        """Sets what keeps libraries quiet, and begins to watch."""
+        hooks.REGISTRY.enter_template(self._tell)
+        for entry in self._of_kind("environment"):
+            for name, value in entry["variables"].items():
+                if name not in os.environ:
+                    os.environ[name] = self._set_here[name] = value
+        self._watch = _effects.Watch(self._safe)
+        self._counter.listen()
+
+    def after_import(self, name: str) -> list[dict[str, Any]]:
+        """What the import of `name`, which has loaded modules, left behind that children must not share."""
+        self._counter.after(name)
+        return self._watch.after(name) if self._watch is not None else []
+
+    def after_preload(self) -> None:
+        """Takes away what `before_preload` has set, and makes ready for the first fork. Runs hooks of packages."""
+        for name, value in self._set_here.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
+        self._load_hooks()
+        _audit.stop()
+        self._counter.close()
+        if self._watch is not None:
+            self._watch.close()
+            self._counts = self._watch.counts()
+        self._find_openmp()
+        for entry in self._of_kind("leave-unset"):
+            name = entry["variable"]
+            if entry["package"] in sys.modules and os.environ.get(name, "").lower() in entry["values"]:
+                self._tell(f"{name}={os.environ[name]} is set: {entry['symptom']}; {entry['remedy']}")
+
+    # -- forks -----------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Before each fork, on the one thread that forks."""
+        for pause in self._pauses:
+            pause()
+        hooks.REGISTRY.run_before()
+
+    def enter_child(self) -> None:
+        """In a child that has taken over the host's state, before it imports what its call names.
+
+        Raises:
+            BaseException: What a hook raises.
+        """
+        for entry in self._of_kind("reseed"):
+            self._reseed(entry)
+        for entry in self._of_kind("call-in-child"):
+            self._call_in_child(entry)
+        hooks.REGISTRY.run_in_child()
+
+    def _reseed(self, entry: dict[str, Any]) -> None:
+        function = getattr(sys.modules.get(entry["module"]), entry["function"], None)
+        if function is None:
+            return
+        try:
+            if entry["bits"]:
+                function(int.from_bytes(os.urandom(8), "little") >> (64 - entry["bits"]))
+            else:
+                function()
+        except Exception as error:
+            print(f"firehot: {entry['module']} could not be given a seed of its own: {error}", file=sys.stderr)
+
+    def _call_in_child(self, entry: dict[str, Any]) -> None:
+        module = sys.modules.get(entry["module"])
+        home, _, name = entry["if_made"].partition(":")
+        maker = getattr(sys.modules.get(home), name, None)
+        try:
+            if module is not None and maker is not None and maker() is not None:
+                getattr(module, entry["function"])()
+        except Exception as error:
+            text = f"{entry['module']}.{entry['function']}() failed in the child: {error}"
+            print(f"firehot: {text}", file=sys.stderr)
+
+    # -- the census ------------------------------------------------------------------------------
+
+    def take_census(self, fork: Callable[[], int], leave: Callable[[], None]) -> dict[str, Any]:
+        """Two forks for nothing, and what they show: see `_census`. The last part of `ready`."""
+        left_out = self._watch is not None and self._watch.any_left_out
+
+        def fork_with_care() -> int:
+            self.before_fork()
+            return fork()
+
+        # The exit of a template that will be replaced says nothing, and would delete what is still in use.
+        trial = self.trial and not left_out
+        report = self._counter.take(fork_with_care, leave, self._tell, self._end_as_child if trial else None)
+        return {**report, **self._counts, "remedies": self._done(), "hook_errors": self._broken_hooks}
+
+    def _end_as_child(self) -> None:
+        with suppress(BaseException):
+            self.enter_child()
+        _child.end(0)
+
+    def _done(self) -> dict[str, str]:
+        """What has been done for packages that are loaded, by package."""
+        done: dict[str, str] = {}
+        for entry in self._setup.get("remedies", ()):
+            package = entry["package"]
+            if package not in sys.modules or not self._is_applied(entry):
+                continue
+            done[package] = f"{done[package]}; {entry['remedy']}" if package in done else entry["remedy"]
+        return done
+
+    def _is_applied(self, entry: dict[str, Any]) -> bool:
+        kind = entry["kind"]
+        if kind == "environment":
+            return any(name in self._set_here for name in entry["variables"])
+        if kind == "pause-openmp":
+            return bool(self._pauses)
+        if kind in ("reseed", "call-in-child"):
+            return entry["module"] in sys.modules
+        return False
+
+    def _find_openmp(self) -> None:
+        entry = next(self._of_kind("pause-openmp"), None)
+        if entry is None or not _threads.HAS_TASKS:
+            return
+        for path in _threads.Maps().files:
+            if os.path.basename(path).startswith(entry["library"]):
+                pause = _process.native_function(path, entry["function"], entry["argument"])
+                if pause is not None:
+                    self._pauses.append(pause)
+
+    # -- hooks -----------------------------------------------------------------------------------
+
+    def _load_hooks(self) -> None:
+        """Calls the entry points of packages that are loaded, and finds what the host has named."""
+        for point in self._setup.get("entry_points", ()):
+            if point["name"] not in sys.modules:
+                continue
+            try:
+                hooks.find(point["module"], point["function"])()
+            except BaseException as error:
+                where = f"{_ENTRY_POINTS} entry point {point['name']!r} of {point['distribution']}"
+                self._broken_hooks[point["name"]] = f"{where} failed: {type(error).__name__}: {error}"
+                self._tell(self._broken_hooks[point["name"]])
+        for module, function in self._setup.get("before_fork", ()):
+            try:
+                hooks.REGISTRY.add_before(hooks.find(module, function))
+            except BaseException as error:
+                self._tell(f"before_fork: {module}.{function} can't be found: {type(error).__name__}: {error}")
