@@ -52,7 +52,8 @@ class Care:
             for name, value in entry["variables"].items():
                 if name not in os.environ:
                     os.environ[name] = self._set_here[name] = value
-        self._watch = _effects.Watch(self._safe)
+        harmless = frozenset((entry["package"], entry["effect"]) for entry in self._of_kind("harmless-effect"))
+        self._watch = _effects.Watch(self._safe, harmless)
         self._counter.listen()
 
     def after_import(self, name: str) -> list[dict[str, Any]]:

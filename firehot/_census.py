@@ -140,6 +140,10 @@ class Census:
             elif name := _threads.name_of(task):  # None: it has just ended.
                 path = maps.owner(task)
                 library = os.path.basename(path) if path else ""
+                # A fork handler may start its library's thread anew, which then is too busy to be asked.
+                if not library and (same := next((old for old in (known or {}).values() if old.name == name), None)):
+                    found[task] = same
+                    continue
                 package = (_threads.package_of(path) if path else None) or ""
                 found[task] = _Thread(name, library, package if package in sys.modules else _top(item), item)
         return found
@@ -158,7 +162,8 @@ class Census:
             elif any(f"{module}.".startswith(f"{name}.") for name in self._safe for module in thread.modules):
                 _add(harmless, thread.package, f"{thread.text}: [tool.firehot.fork] says that it is safe")
             elif why is not None:
-                _add(harmless, thread.package, f"{thread.text}: {why}")
+                package, text = why
+                _add(harmless, package if package in sys.modules else thread.package, f"{thread.text}: {text}")
             else:
                 unknown.append(
                     {
@@ -171,10 +176,11 @@ class Census:
                 )
         return {"threads": unknown, "quiesced": quiesced, "harmless": harmless}
 
-    def _known_harmless(self, thread: _Thread) -> str | None:
+    def _known_harmless(self, thread: _Thread) -> tuple[str, str] | None:
+        """The package of the table, and why."""
         for entry in self._harmless:
             if re.fullmatch(entry["thread"], thread.name) and re.fullmatch(entry["library"], thread.library):
-                return str(entry["why"])
+                return str(entry["package"]), str(entry["why"])
         return None
 
 

@@ -35,9 +35,10 @@ _REGISTER_EXITS = ("logging", "multiprocessing.util")
 class Watch:
     """Compares this process with what it was before; made before the preload, `close`d after it."""
 
-    def __init__(self, safe: Iterable[str] = ()) -> None:
-        """`safe` names packages that are not judged, by the user's word."""
+    def __init__(self, safe: Iterable[str] = (), harmless: frozenset[tuple[str, str]] = frozenset()) -> None:
+        """`safe` names packages that are not judged, by the user's word; `harmless` pairs of a package and a kind."""
         self._safe = tuple(safe)
+        self._harmless = harmless
         self._importers: dict[object, str] = {}
         self._temporary: dict[str, str | None] = {}
         self._descriptors = _descriptors.Watch()
@@ -64,6 +65,8 @@ class Watch:
             importer = importer or name
             if self._is_safe(importer) or (importer == name and self._is_safe(name)):
                 return False
+            if (importer.partition(".")[0], kind) in self._harmless:
+                action = KEPT
             effects.append({"name": name, "kind": kind, "detail": detail, "importer": importer, "action": action})
             self.any_left_out |= action != KEPT
             return True

@@ -18,6 +18,7 @@ KINDS: Mapping[str, frozenset[str]] = MappingProxyType(
         "reseed": frozenset({"module", "function", "bits"}),
         "call-in-child": frozenset({"module", "function", "if_made"}),
         "harmless-thread": frozenset({"thread", "library", "why"}),
+        "harmless-effect": frozenset({"effect", "why"}),
         "left-out": frozenset({"why"}),
         "native-variables": frozenset({"patterns"}),
     }

@@ -95,6 +95,18 @@ REMEDIES: list[dict[str, Any]] = [
         "test": "tests/functional/test_remedies.py::test_openmp_that_was_used_by_an_import_works_in_children",
     },
     {
+        "package": "ddtrace",
+        "versions": "any",
+        "symptom": "its runtime waits on an epoll set",
+        "remedy": "nothing: its own fork handler starts another in each child",
+        "kind": "harmless-effect",
+        "parameters": {
+            "effect": "event loop",
+            "why": "its own fork handler starts another in each child",
+        },
+        "test": "tests/functional/test_remedies.py::test_an_effect_of_the_table_is_kept",
+    },
+    {
         "package": "numpy",
         "versions": "any",
         "symptom": "all children draw the same numbers from its legacy generator",
@@ -133,7 +145,7 @@ REMEDIES: list[dict[str, Any]] = [
     {
         "package": "pyarrow",
         "versions": "any",
-        "symptom": "a thread of its own stays in the template when the user has set the variable above",
+        "symptom": "a thread stays in the template when the user has set JE_ARROW_MALLOC_CONF",
         "remedy": "nothing: children work without it",
         "kind": "harmless-thread",
         "parameters": {
@@ -146,8 +158,8 @@ REMEDIES: list[dict[str, Any]] = [
     {
         "package": "polars",
         "versions": "any",
-        "symptom": "a thread of its own stays in the template when the user has set the variable above",
-        "remedy": "nothing: children work without it",
+        "symptom": "threads of its own stay in the template",
+        "remedy": "nothing: children work without them",
         "kind": "harmless-thread",
         "parameters": {
             "thread": "jemalloc_bg_thd|polars-.*",

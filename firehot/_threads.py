@@ -12,6 +12,7 @@ import re
 import sys
 from bisect import bisect_right
 from posix import listdir
+from select import poll as Poll
 from struct import unpack
 from typing import Any
 
@@ -20,6 +21,8 @@ HAS_TASKS = sys.platform == "linux"
 _TASKS = "/proc/self/task"
 _BYTES = 16 << 10
 _WORD = 8
+_RETRIES = 20
+"""Milliseconds that a running thread is given to begin to wait."""
 _PASSED_OVER = re.compile(
     r"(lib(c|pthread|dl|m|rt|stdc\+\+|gcc_s|python[\d.]*)([-.][\w.-]*)?\.so[\d.]*|ld(-[\w-]+)?[\w.-]*|python[\d.]*)$"
 )
@@ -67,7 +70,14 @@ class Maps:
 
     def owner(self, task: int) -> str | None:
         """The path of the library that runs a thread, or `None` when its stack names none."""
-        for word in _stack(task):
+        stack = _stack(task)
+        for _ in range(_RETRIES):
+            if stack:
+                break
+            # It is running, so that nobody can say where; a thread of a pool soon waits.
+            Poll().poll(1)
+            stack = _stack(task)
+        for word in stack:
             at = bisect_right(self._starts, word) - 1
             if at >= 0 and word < self._ends[at]:
                 path = self._paths[at]

@@ -151,5 +151,17 @@ def test_a_thread_of_the_table_is_known_to_be_harmless(
         assert text.startswith(f"thread {thread} ({library.name}): children work without it")
 
 
+@needs_proc
+def test_an_effect_of_the_table_is_kept(project: Project) -> None:
+    project.dependency("ddtrace/__init__.py", "import ddtrace.internal\n")
+    project.dependency("ddtrace/internal.py", "import select\npoll = select.epoll()\n")
+    project.dependency("other.py", "import select\npoll = select.epoll()\n")
+    with preloaded(project, "ddtrace") as template:
+        assert template.kinds() == [("event loop", "ddtrace", "kept")]
+        assert template.census["exit"] == "ok"
+    with preloaded(project, "other") as template:
+        assert template.kinds() == [("event loop", "other", "leave-out")]
+
+
 def test_each_kind_of_the_table_is_proved_here() -> None:
     assert {entry.kind for entry in _remedies.load()} == set(_remedies.KINDS) - {"left-out"}
