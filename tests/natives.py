@@ -1,17 +1,13 @@
-"""Extension modules in C that tests compile: what packages with native threads and OpenMP do."""
+"""Shared libraries in C that tests compile: what packages with native threads and OpenMP do."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
-import sysconfig
-from pathlib import Path
 
 from support import Project
 
 _THREAD = r"""
 #define _GNU_SOURCE
-#include <Python.h>
 #include <pthread.h>
 
 static int running, quits, named;
@@ -37,55 +33,51 @@ static void prepare(void) {
         pthread_join(thread, NULL);
     }
 }
-static PyObject *start(PyObject *self, PyObject *arg) {
-    quits = PyObject_IsTrue(arg);
+int start(int ends_at_forks) {
+    quits = ends_at_forks;
     running = 1;
-    if (pthread_create(&thread, NULL, work, NULL)) return PyErr_SetFromErrno(PyExc_OSError);
+    pthread_atfork(prepare, NULL, NULL);
+    if (pthread_create(&thread, NULL, work, NULL)) return -1;
     pthread_mutex_lock(&mutex);
     while (!named) pthread_cond_wait(&change, &mutex);
     pthread_mutex_unlock(&mutex);
-    pthread_atfork(prepare, NULL, NULL);
-    Py_RETURN_NONE;
+    return 0;
 }
-static PyMethodDef methods[] = {{"start", start, METH_O, NULL}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, NAME, NULL, -1, methods};
-PyMODINIT_FUNC INIT(void) { return PyModule_Create(&module); }
 """
 
 _OPENMP = r"""
-#include <Python.h>
 #include <omp.h>
 
-static PyObject *count(PyObject *self, PyObject *arg) {
+int count(void) {
     int threads = 0;
     #pragma omp parallel num_threads(2) reduction(+:threads)
     threads += 1;
-    return PyLong_FromLong(threads);
+    return threads;
 }
-static PyMethodDef methods[] = {{"count", count, METH_O, NULL}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, NAME, NULL, -1, methods};
-PyMODINIT_FUNC INIT(void) { return PyModule_Create(&module); }
+"""
+# Without the headers of Python, which not every interpreter comes with.
+_LOAD = """
+import ctypes, os
+native = ctypes.CDLL(os.path.join(os.path.dirname(__file__), {name!r}))
 """
 
 
-def thread_module(project: Project, package: str, module: str = "native", thread: str = "busy_worker") -> Path:
-    """Compiles a module: `start(True)` starts a thread that its fork handler ends, `start(False)` one that stays."""
-    suffix = str(sysconfig.get_config_var("EXT_SUFFIX"))
-    return _compile(project, _THREAD, package, module, "" if module.endswith(".so") else suffix, thread)
+def thread_package(
+    project: Project, package: str, *, ends_at_forks: bool, library: str = "native.so", thread: str = "busy_worker"
+) -> None:
+    """A package that starts a native thread when it is imported."""
+    _compile(project, _THREAD, package, library, f'-DTHREAD="{thread}"')
+    text = f"assert not native.start({int(ends_at_forks)})\n"
+    project.dependency(f"{package}/__init__.py", _LOAD.format(name=library) + text)
 
 
-def openmp_module(project: Project, package: str) -> Path:
-    """Compiles `package.native`, whose `count(0)` counts the threads of a parallel region."""
-    return _compile(project, _OPENMP, package, "native", str(sysconfig.get_config_var("EXT_SUFFIX")), "", "-fopenmp")
+def openmp_package(project: Project, package: str) -> None:
+    """A package that has run a parallel region when it is imported; `native.count()` runs another one."""
+    _compile(project, _OPENMP, package, "native.so", "-fopenmp")
+    project.dependency(f"{package}/__init__.py", _LOAD.format(name="native.so") + "at_import = native.count()\n")
 
 
-def _compile(project: Project, text: str, package: str, module: str, suffix: str, thread: str, *options: str) -> Path:
-    source = project.dependency(f"{package}/{module}.c", text)
-    library = source.with_name(module + suffix)
-    name = module.partition(".")[0]
-    macros = [f'-DNAME="{name}"', f"-DINIT=PyInit_{name}", f'-DTHREAD="{thread}"']
-    flags = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-lpthread"]
-    include = f"-I{sysconfig.get_paths()['include']}"
-    command = ["cc", "-shared", "-fPIC", include, *macros, *options, str(source), "-o", str(library), *flags]
+def _compile(project: Project, text: str, package: str, library: str, *options: str) -> None:
+    source = project.dependency(f"{package}/native.c", text)
+    command = ["cc", "-shared", "-fPIC", *options, str(source), "-o", str(source.with_name(library)), "-lpthread"]
     subprocess.run(command, check=True)
-    return library

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from natives import thread_module
+from natives import thread_package
 from support import Project, needs_proc
 from templates import preloaded
 
@@ -31,14 +31,13 @@ def test_a_quiet_template_has_nothing_to_say(project: Project) -> None:
 
 @needs_proc
 def test_a_native_thread_is_told_with_the_library_and_package_that_run_it(project: Project) -> None:
-    library = thread_module(project, "worker")
-    project.dependency("worker/__init__.py", "from worker import native\nnative.start(False)\n")
+    thread_package(project, "worker", ends_at_forks=False)
     project.dependency("uses_worker.py", "import worker\n")
     with preloaded(project, "json", "uses_worker", "email") as template:
         assert template.census["threads"] == [
             {
                 "name": "busy_worker",
-                "library": library.name,
+                "library": "native.so",
                 "package": "worker",
                 "item": "uses_worker",
                 "importer": None,
@@ -49,11 +48,10 @@ def test_a_native_thread_is_told_with_the_library_and_package_that_run_it(projec
 
 @needs_proc
 def test_a_thread_that_its_own_fork_handler_ends_is_quiesced(project: Project) -> None:
-    library = thread_module(project, "polite")
-    project.dependency("polite/__init__.py", "from polite import native\nnative.start(True)\n")
+    thread_package(project, "polite", ends_at_forks=True)
     with preloaded(project, "polite") as template:
         assert template.census["threads"] == []
-        assert template.census["quiesced"] == {"polite": f"thread busy_worker ({library.name}) ends at a fork"}
+        assert template.census["quiesced"] == {"polite": "thread busy_worker (native.so) ends at a fork"}
         assert template.census["exit"] == "ok"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from natives import thread_module
+from natives import thread_package
 from support import Project, needs_proc, skipped
 
 
@@ -73,18 +73,16 @@ def test_a_python_thread_leaves_its_package_out_by_name(project: Project) -> Non
 
 @needs_proc
 def test_a_native_thread_leaves_its_package_out_with_the_library(project: Project) -> None:
-    library = thread_module(project, "worker")
-    project.dependency("worker/__init__.py", "from worker import native\nnative.start(False)\n")
+    thread_package(project, "worker", ends_at_forks=False)
     in_child(project, "worker", "1")
     with project.open() as environment:
         verdict = environment.verdicts["worker"]
-        assert verdict.startswith("left out: ") and "busy_worker" in verdict and library.name in verdict
+        assert verdict.startswith("left out: ") and "busy_worker" in verdict and "native.so" in verdict
 
 
 @needs_proc
 def test_a_thread_that_ends_at_a_fork_is_no_reason(project: Project) -> None:
-    thread_module(project, "polite")
-    project.dependency("polite/__init__.py", "from polite import native\nnative.start(True)\n")
+    thread_package(project, "polite", ends_at_forks=True)
     in_child(project, "polite", "1")
     with project.open() as environment:
         assert "polite" in environment.modules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from natives import openmp_module, thread_module
+from natives import openmp_package, thread_package
 from support import Project, needs_proc
 from templates import preloaded
 
@@ -71,9 +71,8 @@ def test_a_variable_that_breaks_children_is_warned_about(
 
 @needs_proc
 def test_openmp_that_was_used_by_an_import_works_in_children(project: Project) -> None:
-    openmp_module(project, "parallel")
-    project.dependency("parallel/__init__.py", "from parallel import native\nat_import = native.count(0)\n")
-    project.write("app.py", "import parallel\ndef count():\n    return parallel.at_import, parallel.native.count(0)\n")
+    openmp_package(project, "parallel")
+    project.write("app.py", "import parallel\ndef count():\n    return parallel.at_import, parallel.native.count()\n")
     count = import_module(f"{project.name}.app").count
     with project.open() as environment:
         for _ in range(3):
@@ -83,8 +82,7 @@ def test_openmp_that_was_used_by_an_import_works_in_children(project: Project) -
 
 @needs_proc
 def test_openmp_is_told_for_the_packages_of_the_table(project: Project) -> None:
-    openmp_module(project, "sklearn")
-    project.dependency("sklearn/__init__.py", "from sklearn import native\n")
+    openmp_package(project, "sklearn")
     with preloaded(project, "sklearn") as template:
         assert "omp_pause_resource_all" in template.census["remedies"]["sklearn"]
 
@@ -131,24 +129,22 @@ def test_a_gevent_hub_is_made_anew_in_children(project: Project) -> None:
 
 @needs_proc
 @pytest.mark.parametrize(
-    ("package", "module", "thread"),
+    ("package", "library", "thread"),
     [
-        ("pyarrow", "libarrow.so", "jemalloc_bg_thd"),
+        ("pyarrow", "libarrow.so.1800", "jemalloc_bg_thd"),
         ("polars", "polars.abi3.so", "jemalloc_bg_thd"),
-        ("ddtrace", "_native", "datadog"),
+        ("ddtrace", "_native.so", "datadog"),
     ],
     ids=["pyarrow", "polars", "ddtrace"],
 )
 def test_a_thread_of_the_table_is_known_to_be_harmless(
-    project: Project, package: str, module: str, thread: str
+    project: Project, package: str, library: str, thread: str
 ) -> None:
-    library = thread_module(project, package, module, thread)
-    name = module.partition(".")[0]
-    project.dependency(f"{package}/__init__.py", f"from {package} import {name}\n{name}.start(False)\n")
+    thread_package(project, package, ends_at_forks=False, library=library, thread=thread)
     with preloaded(project, package) as template:
         assert template.census["threads"] == []
         text = template.census["harmless"][package]
-        assert text.startswith(f"thread {thread} ({library.name}): children work without it")
+        assert text.startswith(f"thread {thread} ({library}): children work without it")
 
 
 @needs_proc
