@@ -68,7 +68,7 @@ def test_what_children_must_not_share_is_left_out(project: Project, tmp_path: Pa
         "import socket\ns = socket.socket()\n",
         "file = open(__file__)\n",
         "file = open('/dev/null', 'w')\n",
-        "import tempfile\nfolder = tempfile.TemporaryDirectory()\n",
+        "import atexit, tempfile\nfolder = tempfile.TemporaryDirectory()\natexit.register(print)\n",
         "import atexit, os, tempfile\nfolder = tempfile.mkdtemp()\nos.rmdir(folder)\natexit.register(print)\n",
         "import atexit\natexit.register(print)\n",
         "import ctypes\n",

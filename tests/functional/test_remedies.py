@@ -75,6 +75,7 @@ def test_openmp_that_was_used_by_an_import_works_in_children(project: Project) -
     project.write("app.py", "import parallel\ndef count():\n    return parallel.at_import, parallel.native.count()\n")
     count = import_module(f"{project.name}.app").count
     with project.open() as environment:
+        assert "parallel" in environment.modules
         for _ in range(3):
             # Without the remedy the child waits forever for threads that only the template had.
             assert environment.exec(count, timeout=20).result() == (2, 2)
