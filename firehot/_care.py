@@ -25,7 +25,7 @@ class Care:
         """Takes the part of the host's setup that is about forks.
 
         Args:
-            setup: `remedies`, `safe`, `trial`, `before_fork`, `entry_points`; each may be missing.
+            setup: `remedies`, `safe`, `before_fork`, `entry_points`; each may be missing.
             tell: Takes warnings.
         """
         self._setup = setup
@@ -36,8 +36,6 @@ class Care:
         self._watch: _effects.Watch | None = None
         self._counts: dict[str, int] = {}
         self._broken_hooks: dict[str, str] = {}
-        self.trial = True
-        """Whether the exit of a child is tried: not when it is known."""
         self._counter = _census.Census(list(self._of_kind("harmless-thread")), self._safe)
 
     def _of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
@@ -123,8 +121,8 @@ class Care:
 
     # -- the census ------------------------------------------------------------------------------
 
-    def take_census(self, fork: Callable[[], int], leave: Callable[[], None]) -> dict[str, Any]:
-        """Two forks for nothing, and what they show: see `_census`. The last part of `ready`."""
+    def take_census(self, fork: Callable[[], int], leave: Callable[[], None], trial: bool) -> dict[str, Any]:
+        """Two forks for nothing, the second when `trial`, and what they show: see `_census`. A part of `ready`."""
         left_out = self._watch is not None and self._watch.any_left_out
 
         def fork_with_care() -> int:
@@ -132,8 +130,8 @@ class Care:
             return fork()
 
         # The exit of a template that will be replaced says nothing, and would delete what is still in use.
-        trial = self.trial and not left_out
-        report = self._counter.take(fork_with_care, leave, self._tell, self._end_as_child if trial else None)
+        end = self._end_as_child if trial and not left_out else None
+        report = self._counter.take(fork_with_care, leave, self._tell, end)
         return {**report, **self._counts, "remedies": self._done(), "hook_errors": self._broken_hooks}
 
     def _end_as_child(self) -> None:

@@ -115,13 +115,12 @@ class Template:
     def _obey(self, message: dict[str, Any], poll: Any) -> None:
         kind = message["type"]
         if kind == "preload":
-            self._care.trial = message["trial"]
             self._recorder.start()
             self._preload(message["imports"])
             self._recorder.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
-            census = self._care.take_census(_fork_quietly, self._leave_as_child)
+            census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"])
             start = self._recorder.start_modules()
             body = self._recorder.body()
             del self._recorder

@@ -23,6 +23,7 @@ from support import (
     zombies_of,
 )
 
+from firehot import hooks
 from firehot.environment import Environment
 
 _PATIENCE = 2.0
@@ -82,6 +83,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     for folder in list(sys.path_importer_cache):
         if folder.startswith(folders):
             del sys.path_importer_cache[folder]
+
+
+@pytest.fixture
+def fresh_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks that a test registers are for the rest of the process, by design; they end with the test here."""
+    monkeypatch.setattr(hooks, "REGISTRY", hooks.Registry())
 
 
 @pytest.fixture

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
 
 import pytest
 from support import Project, Scripts, catch
 from templates import preloaded
 
-from firehot import ChildError, FirehotError, after_fork_in_child, before_fork
-from firehot.hooks import REGISTRY
+from firehot import ChildError, FirehotError, after_fork_in_child, before_fork, hooks
 
-
-@pytest.fixture(autouse=True)
-def no_hook_outlives_a_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """They are for the rest of the process by design."""
-    before, after = REGISTRY.before_names(), REGISTRY.after_functions()
-    assert (before, after) == ([], [])
-    fresh = type(REGISTRY)()
-    monkeypatch.setattr("firehot.hooks.REGISTRY", fresh)
-    yield
+pytestmark = pytest.mark.usefixtures("fresh_hooks")
 
 
 def function(project: Project, text: str, name: str) -> object:
@@ -219,9 +209,6 @@ def test_a_hook_that_program_and_template_have_runs_once(project: Project) -> No
     text = "import firehot\ncount = []\n@firehot.after_fork_in_child\ndef hook():\n    count.append(1)\n"
     project.dependency("hooked.py", text)
     count = function(project, "import hooked\ndef count():\n    return len(hooked.count)\n", "count")
-    assert len(REGISTRY.after_functions()) == 0
-    from firehot import hooks
-
     assert [fn.__name__ for fn in hooks.REGISTRY.after_functions()] == ["hook"]
     with project.open() as environment:
         assert environment.run(count) == 1  # type: ignore[arg-type]
