@@ -137,8 +137,11 @@ class Census:
                 package = _top(_threads.module_of(thread))
                 package = _top(importer or item) if package in sys.stdlib_module_names else package
                 found[task] = _Thread(thread.name, "python", package, item, importer)
-            elif name := _threads.name_of(task):  # None: it has just ended.
+            else:
+                # The owner first: a thread that waits has given itself its name.
                 path = maps.owner(task)
+                if not (name := _threads.name_of(task)):
+                    continue  # It has just ended.
                 library = os.path.basename(path) if path else ""
                 # A fork handler may start its library's thread anew, which then is too busy to be asked.
                 if not library and (same := next((old for old in (known or {}).values() if old.name == name), None)):
