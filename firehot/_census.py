@@ -17,11 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from posix import _exit, close, dup2, getpid, kill, read, waitpid, write
 from select import POLLIN
 from select import poll as Poll
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from firehot import _audit, _process, _threads
 
@@ -31,8 +30,7 @@ _WITHOUT_EVENT = sys.version_info < (3, 12)
 Told: TypeAlias = dict[str, str]
 
 
-@dataclass
-class _Thread:
+class _Thread(NamedTuple):
     name: str
     library: str
     package: str

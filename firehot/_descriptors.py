@@ -13,9 +13,8 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from posix import close, dup, fstat, listdir, readlink
-from typing import Any
+from typing import Any, NamedTuple
 
 _FOLDER = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
 _F_GETPATH = 50
@@ -26,8 +25,7 @@ _DEVICES = ("/dev/nvidia", "/dev/kfd")
 _MEMORY = re.compile(r"/memfd:|/dev/shm/|.*/ffi\w{6} \(deleted\)$")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """One new descriptor that children would share.
 
     Attributes:
