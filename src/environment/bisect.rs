@@ -5,7 +5,7 @@ use super::left_out::{Retry, What, Why};
 use super::preload::{Attempt, Judged};
 use super::{Caller, Environment, State};
 use crate::error::Error;
-use crate::protocol::message::Census;
+use crate::protocol::findings::Census;
 use crate::scan::ImportSet;
 use crate::supervisor::template::Launch;
 

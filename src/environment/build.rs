@@ -104,26 +104,10 @@ impl Environment {
             match attempt {
                 Attempt::LeaveOut(all) => {
                     self.dispatcher.abandon(id)?;
-                    let before = state.left_out.wanted(imports);
-                    let reasons: Vec<String> =
-                        all.iter().map(|each| each.why.reason.clone()).collect();
-                    for judged in all {
-                        self.leave_out(state, judged, &started.start);
-                    }
-                    if state.left_out.wanted(imports) == before {
-                        // It would go on like this for ever.
-                        let reason = reasons.join("; ");
-                        return Err(Error::Unusable { reason });
-                    }
+                    self.leave_out_all(state, imports, all, &started.start)?;
                 }
                 Attempt::Ready(ready) => {
-                    let Ready {
-                        mut report,
-                        census,
-                        files,
-                        stamp,
-                    } = *ready;
-                    if let Some(problem) = problem(&census).filter(|_| !is_lived_with) {
+                    if let Some(problem) = problem(&ready.census).filter(|_| !is_lived_with) {
                         self.dispatcher.abandon(id)?;
                         let count = state.left_out.wanted(imports).len();
                         log::info!("{problem}; looking for the import that causes it");
@@ -136,20 +120,63 @@ impl Environment {
                     if trial && !is_lived_with {
                         self.verdicts.remember_good(known);
                     }
-                    let native = &self.config.native_variables;
-                    let stamp = Stamp::new(started.start, files, &stamp, native);
-                    let mut stamp = stamp.map_err(|source| Error::Stamp { source })?;
-                    stamp.add_files(state.left_out.files());
-                    log::debug!("the template depends on {} files", stamp.len());
-                    report.judge(&census, state.left_out.verdicts());
-                    state.left_out.tell(imports, &mut report);
-                    report.locate(imports);
-                    report.log(&state.report, began.elapsed());
-                    self.dispatcher.serve(id)?;
-                    return Ok(Outcome { id, stamp, report });
+                    return self.finish(state, imports, started, *ready, began);
                 }
             }
         }
+    }
+
+    /// A good template begins to serve.
+    fn finish(
+        &self,
+        state: &State,
+        imports: &ImportSet,
+        started: Started,
+        ready: Ready,
+        began: Instant,
+    ) -> Result<Outcome, Error> {
+        let id = started.id;
+        let mut report = ready.report;
+        let native = &self.config.native_variables;
+        let stamp = Stamp::new(started.start, ready.files, &ready.stamp, native);
+        let mut stamp = match stamp {
+            Ok(stamp) => stamp,
+            Err(source) => {
+                self.dispatcher.abandon(id)?;
+                return Err(Error::Stamp { source });
+            }
+        };
+        stamp.add_files(state.left_out.files());
+        log::debug!("the template depends on {} files", stamp.len());
+        report.judge(&ready.census, state.left_out.verdicts(imports));
+        state.left_out.tell(imports, &mut report);
+        report.locate(imports);
+        report.log(&state.report, began.elapsed());
+        self.dispatcher.serve(id)?;
+        Ok(Outcome { id, stamp, report })
+    }
+
+    /// Takes note of what must not be tried.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when nothing is left out by that: it would go on like this for ever.
+    fn leave_out_all(
+        &self,
+        state: &mut State,
+        imports: &ImportSet,
+        all: Vec<Judged>,
+        start: &Start,
+    ) -> Result<(), Error> {
+        let before = state.left_out.wanted(imports);
+        let reasons: Vec<String> = all.iter().map(|each| each.why.reason.clone()).collect();
+        for judged in all {
+            self.leave_out(state, judged, start);
+        }
+        if state.left_out.wanted(imports) == before {
+            let reason = reasons.join("; ");
+            return Err(Error::Unusable { reason });
+        }
+        Ok(())
     }
 
     /// Takes note of something that must not be tried, here and, when it is no matter of the project, for later.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::left_out::{covers, top};
-use crate::protocol::message::{Action, Effect, LoadedModule, ThreadText};
+use crate::protocol::findings::{Action, Effect, LoadedModule, ThreadText};
 use crate::scan::{FirstParty, Scanner};
 use crate::stamp::os_text;
 

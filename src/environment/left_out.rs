@@ -7,7 +7,7 @@ use crate::protocol::message::PreloadItem;
 use crate::scan::{Import, ImportSet};
 use crate::stamp::{Change, Touched};
 
-use super::report::{label, Report};
+use super::report::Report;
 
 /// What is left out: an entry of the import set, or one name wherever it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,12 +72,14 @@ impl LeftOut {
         }
     }
 
-    /// What was judged, not merely failed.
-    pub(super) fn verdicts(&self) -> impl Iterator<Item = (String, &str)> {
-        let judged = |why: &&Why| why.retry != Retry::NextBuild;
+    /// What was judged, not merely failed, of these imports.
+    pub(super) fn verdicts<'l>(
+        &'l self,
+        imports: &'l ImportSet,
+    ) -> impl Iterator<Item = (String, &'l str)> {
         self.0
             .iter()
-            .filter(move |(_, why)| judged(why))
+            .filter(|(what, why)| why.retry != Retry::NextBuild && what.is_of(imports))
             .map(|(what, why)| (what.name(), why.reason.as_str()))
     }
 
@@ -123,19 +125,15 @@ impl LeftOut {
     pub(super) fn tell(&self, imports: &ImportSet, report: &mut Report) {
         for import in &imports.imports {
             let whole = What::Item(import.module.clone(), import.names.clone());
-            if let Some(why) = self.0.get(&whole) {
-                report.skip(label(import), import, why.reason.clone());
-            }
-            if let Some(why) = self.0.get(&What::Name(import.module.clone())) {
-                report.skip(import.module.clone(), import, why.reason.clone());
-            }
-            for name in &import.names {
-                if let Some(why) = self.0.get(&below(import, name)) {
-                    report.skip(
-                        format!("{}.{name}", import.module),
-                        import,
-                        why.reason.clone(),
-                    );
+            let name = What::Name(import.module.clone());
+            let below = import.names.iter().map(|name| below(import, name));
+            for what in [whole, name].into_iter().chain(below) {
+                let Some(why) = self.0.get(&what) else {
+                    continue;
+                };
+                report.skip(what.name(), import, why.reason.clone());
+                if why.retry == Retry::Never {
+                    report.hush(&what.name());
                 }
             }
         }
@@ -157,6 +155,16 @@ impl What {
             },
             Self::Name(name) => name.clone(),
         }
+    }
+
+    fn is_of(&self, imports: &ImportSet) -> bool {
+        imports.imports.iter().any(|import| match self {
+            Self::Item(module, names) => *module == import.module && *names == import.names,
+            Self::Name(name) => {
+                *name == import.module
+                    || import.names.iter().any(|each| *self == below(import, each))
+            }
+        })
     }
 
     fn top(&self) -> &str {

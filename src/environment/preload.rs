@@ -10,7 +10,8 @@ use super::left_out::{Retry, What, Why};
 use super::report::Report;
 use super::{Caller, ATTENTION};
 use crate::error::{tail, Error};
-use crate::protocol::message::{Census, FileText, FromTemplate, PreloadItem};
+use crate::protocol::findings::{Census, FileText};
+use crate::protocol::message::{FromTemplate, PreloadItem};
 use crate::protocol::PROTOCOL;
 use crate::scan::{Import, ImportSet};
 use crate::stamp::Touched;
@@ -116,13 +117,8 @@ impl Preload<'_> {
                 } => {
                     importing = None;
                     if residue {
-                        let reason = format!("it failed half-way: {error}");
-                        let why = Why {
-                            reason,
-                            retry: Retry::NextBuild,
-                            files: Touched::from_message(read.get(last..).unwrap_or_default()),
-                        };
-                        let judged = Judged::new(self.item(index), why);
+                        let files = read.get(last..).unwrap_or_default();
+                        let judged = self.left_by_failure(index, &error, files);
                         return Ok(Attempt::LeaveOut(vec![judged]));
                     }
                     if let Some(import) = self.import(index) {
@@ -180,6 +176,16 @@ impl Preload<'_> {
                     .and_then(|rest| rest.strip_prefix('.'))
                     .is_some_and(|rest| item.names.iter().any(|each| each == rest))
         })
+    }
+
+    /// An import that failed and left a part of it behind: no cold start looks like that.
+    fn left_by_failure(&self, index: usize, error: &str, files: &[FileText]) -> Judged {
+        let why = Why {
+            reason: format!("it failed half-way: {error}"),
+            retry: Retry::NextBuild,
+            files: Touched::from_message(files),
+        };
+        Judged::new(self.item(index), why)
     }
 
     fn left_by_threads(&self, census: &Census) -> Vec<Judged> {

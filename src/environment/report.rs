@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::protocol::message::Census;
+use crate::protocol::findings::Census;
 use crate::scan::{Import, ImportSet, Problem, Severity, Site};
 
 /// Of the lines that import what is skipped, this many are logged; all are in the report.
@@ -35,6 +35,8 @@ pub struct Skipped {
     pub sites: Vec<Site>,
     module: String,
     severity: Severity,
+    /// The user has asked for it.
+    is_asked: bool,
 }
 
 impl Report {
@@ -44,8 +46,16 @@ impl Report {
             sites: Vec::new(),
             module: import.module.clone(),
             severity: Severity::Info,
+            is_asked: false,
         };
         self.skipped.insert(name, skipped);
+    }
+
+    /// Something is skipped because the user has said so: no reason to warn.
+    pub(super) fn hush(&mut self, name: &str) {
+        if let Some(skipped) = self.skipped.get_mut(name) {
+            skipped.is_asked = true;
+        }
     }
 
     /// Says of each package what its trial has shown.
@@ -116,8 +126,8 @@ impl Report {
             }
             let text = skipped.describe(name);
             match skipped.severity {
-                Severity::Warn => log::warn!("{text}"),
-                Severity::Info => log::info!("{text}"),
+                Severity::Warn if !skipped.is_asked => log::warn!("{text}"),
+                Severity::Warn | Severity::Info => log::info!("{text}"),
             }
         }
     }
@@ -136,14 +146,6 @@ impl Skipped {
             let _ = write!(text, "\n  and {more} more");
         }
         text
-    }
-}
-
-/// What an entry of the import set is called when it is to blame as a whole.
-pub(super) fn label(import: &Import) -> String {
-    match import.names.as_slice() {
-        [name] if name != "*" => format!("{}.{name}", import.module),
-        [] | [..] => import.module.clone(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! bytes into frames, `message` turns frames into typed messages. The Python half is `firehot/_wire.py`;
 //! the golden frames in `tests/fixtures/frames.json` are read by the tests of both.
 
+pub mod findings;
 pub mod frame;
 pub mod message;
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Change;
-use crate::protocol::message::StateText;
+use crate::protocol::findings::StateText;
 
 /// How a file was when it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
