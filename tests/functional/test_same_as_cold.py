@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -136,36 +134,6 @@ def test_threads_asyncio_and_subprocess_work_inside(env: Environment) -> None:
     assert env.run(thread) == [childwork.double(number) for number in range(10)]
     assert env.run(loop) == "inner"
     assert env.run(shell) == "shell"
-
-
-def test_random_numbers_differ_between_children(env: Environment) -> None:
-    for draw in (lambda: random.random(), uuid.uuid4, lambda: os.urandom(8)):
-        assert len({env.run(draw) for _ in range(5)}) == 5
-
-
-def test_numpy_random_numbers_differ_between_children(project: Project) -> None:
-    pytest.importorskip("numpy")
-    project.write("app.py", "import numpy\nimport numpy.random\n")
-
-    def draw() -> tuple[bool, float]:
-        loaded = "numpy.random" in sys.modules
-        import numpy
-
-        return loaded, float(numpy.random.random())
-
-    with project.open() as environment:
-        drawn = [environment.run(draw) for _ in range(5)]
-    assert all(loaded for loaded, _ in drawn), "it is preloaded"
-    assert len({number for _, number in drawn}) == 5
-
-
-def test_a_seed_of_the_host_does_not_travel(env: Environment) -> None:
-    state = random.getstate()
-    try:
-        random.seed(1)
-        assert len({env.run(lambda: random.random()) for _ in range(3)}) == 3
-    finally:
-        random.setstate(state)
 
 
 def test_the_hosts_state_at_the_moment_of_exec_counts(
