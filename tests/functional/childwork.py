@@ -20,9 +20,12 @@ def double(value: int) -> int:
 
 
 def block() -> None:
-    """Runs until it is stopped."""
+    """Runs until it is stopped.
+
+    Not by `signal.pause`: the Python handler of a signal that comes just before that call would wait for the next one.
+    """
     while True:
-        signal.pause()
+        time.sleep(0.05)
 
 
 def ignore_sigterm(ready: str) -> None:
@@ -171,8 +174,7 @@ def tell_of_sigterm() -> None:
     """Says when it is asked to end, and does not."""
     signal.signal(signal.SIGTERM, lambda *_: print("terminated", flush=True))
     print("ready", flush=True)
-    while True:
-        signal.pause()
+    block()
 
 
 def clean_up_at_sigterm(ready: str, cleaned: str) -> None:
@@ -185,7 +187,7 @@ def clean_up_at_sigterm(ready: str, cleaned: str) -> None:
 
     signal.signal(signal.SIGTERM, clean_up)
     Path(ready).touch()
-    signal.pause()
+    block()
 
 
 def leave_a_writer(go: str, done: str) -> None:
