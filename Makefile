@@ -18,6 +18,7 @@ endif
 
 MATURIN_ARGS ?=
 TEST_ARGS ?=
+PYTHONS ?= all
 BENCH_ARGS ?=
 DEMO_ARGS ?=
 
@@ -36,8 +37,8 @@ export PIP_NO_INPUT := 1
 # An activated conda or a PYTHONPATH of the user's shell would mix foreign packages into the environment.
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help build-develop build-release demo test test-rust test-python test-heavy lint bench docs clean clean-venv \
-	check check-lint
+.PHONY: help build-develop build-release demo test test-rust test-python test-heavy test-pythons lint bench docs clean \
+	clean-venv check check-lint
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [...]"
@@ -69,6 +70,12 @@ test-python: build-develop $(STAMPS)/test $(STAMPS)/demo
 
 test-heavy: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the slow and heavy cases that `make test` leaves out
 	$(IN_VENV) -m pytest -W error -m heavy $(TEST_ARGS)
+
+# The wheel is the build of build-develop, packed: maturin compiles nothing anew.
+test-pythons: $(STAMPS)/build | check  ## Run pytest on each CPython that is found or fetched (PYTHONS="3.10 3.15" or newest)
+	rm -rf target/wheels
+	$(MATURIN) build --out target/wheels $(MATURIN_ARGS)
+	$(IN_VENV) scripts/test_pythons.py --wheel target/wheels/*.whl --pythons "$(PYTHONS)" $(TEST_ARGS)
 
 lint: check-lint build-develop $(STAMPS)/lint $(STAMPS)/demo  ## Check formatting, clippy, ruff, mypy and the stubs of the native module
 	cargo fmt --check
