@@ -1,9 +1,9 @@
 """Keeps a template and its children from running stale bytecode. Standard library only.
 
 CPython takes a `.pyc` for fresh when the source's size and its mtime in whole seconds are those it was compiled from
-(importlib's `_validate_timestamp_pyc`). An edit in the same second that keeps the size is not seen. So a `.pyc` that
-was not written in a later second than its source's mtime is passed over: the source is compiled, and the file written
-again.
+(importlib's `_validate_timestamp_pyc`). An edit in the same second that keeps the size is not seen, nor one that keeps
+the size and sets the date. So a `.pyc` that was not written in a later second than its source was changed is passed
+over: the source is compiled, and the file written again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def _is_edited(source: str | bytes) -> bool:
 
 def _is_young(source: str | bytes, bytecode: str) -> bool:
     try:
-        return int(os.stat(bytecode).st_mtime) <= int(os.stat(source).st_mtime)
+        state = os.stat(source)
+        # Whoever gives a file an older mtime (archives, rsync, `cp -p`) does not set its ctime.
+        return int(os.stat(bytecode).st_mtime) <= int(max(state.st_mtime, state.st_ctime))
     except OSError:
         return False
