@@ -45,7 +45,7 @@ def test_nothing_is_sent_to_the_template_that_it_does_not_use() -> None:
         "left-out",
         "native-variables",
     }
-    source = ast.parse((ROOT / "firehot" / "_care.py").read_text())
+    source = ast.parse(Path(_remedies.__file__).with_name("_care.py").read_text("utf-8"))
     texts = {node.value for node in ast.walk(source) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert {entry["kind"] for entry in _remedies.for_template()} <= texts
 
