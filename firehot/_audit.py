@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 Listener: TypeAlias = Callable[[str, tuple[Any, ...]], object]
@@ -58,9 +59,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     _telling.add(thread)
     try:
         for listener in found:
-            listener(event, arguments)
-    except Exception:
-        return
+            with suppress(Exception):
+                listener(event, arguments)
     finally:
         _telling.discard(thread)
 

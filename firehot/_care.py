@@ -32,6 +32,8 @@ class Care:
         self._tell = tell
         self._safe: tuple[str, ...] = tuple(setup.get("safe", ()))
         self._set_here: dict[str, str] = {}
+        # An import may put another object in its place.
+        self._environ = os.environ
         self._pauses: list[Callable[[], object]] = []
         self._watch: _effects.Watch | None = None
         self._counts: dict[str, int] = {}
@@ -48,10 +50,10 @@ class Care:
         hooks.REGISTRY.enter_template(self._tell)
         for entry in self._of_kind("environment"):
             for name, value in entry["variables"].items():
-                if name not in os.environ:
-                    os.environ[name] = self._set_here[name] = value
-        harmless = frozenset((entry["package"], entry["effect"]) for entry in self._of_kind("harmless-effect"))
-        self._watch = _effects.Watch(self._safe, harmless)
+                if name not in self._environ:
+                    self._environ[name] = self._set_here[name] = value
+        harmless, used = self._of_kind("harmless-effect"), self._of_kind("used-by-import")
+        self._watch = _effects.Watch(self._safe, harmless, used)
         self._counter.listen()
 
     def after_import(self, name: str) -> list[dict[str, Any]]:
@@ -62,8 +64,8 @@ class Care:
     def after_preload(self) -> None:
         """Takes away what `before_preload` has set, and makes ready for the first fork. Runs hooks of packages."""
         for name, value in self._set_here.items():
-            if os.environ.get(name) == value:
-                del os.environ[name]
+            if self._environ.get(name) == value:
+                del self._environ[name]
         self._load_hooks()
         _audit.stop()
         self._counter.close()
@@ -97,7 +99,9 @@ class Care:
         hooks.REGISTRY.run_in_child()
 
     def _reseed(self, entry: dict[str, Any]) -> None:
-        function = getattr(sys.modules.get(entry["module"]), entry["function"], None)
+        function: Any = sys.modules.get(entry["module"])
+        for part in entry["function"].split("."):
+            function = function.get(part) if isinstance(function, dict) else getattr(function, part, None)
         if function is None:
             return
         try:
@@ -110,10 +114,8 @@ class Care:
 
     def _call_in_child(self, entry: dict[str, Any]) -> None:
         module = sys.modules.get(entry["module"])
-        home, _, name = entry["if_made"].partition(":")
-        maker = getattr(sys.modules.get(home), name, None)
         try:
-            if module is not None and maker is not None and maker() is not None:
+            if module is not None and _effects.is_made(entry["if_made"]):
                 getattr(module, entry["function"])()
         except Exception as error:
             text = f"{entry['module']}.{entry['function']}() failed in the child: {error}"

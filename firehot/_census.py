@@ -53,7 +53,9 @@ class Census:
         """`harmless` are the remedies of the kind `harmless-thread`."""
         self._harmless = harmless
         self._safe = safe
-        self._items: dict[int, str] = dict.fromkeys(_threads.tasks(), "")
+        # Threads that the interpreter's own start has brought (`sitecustomize`) are no import's: a cold start has them.
+        self._at_start = frozenset(_threads.tasks())
+        self._items: dict[int, str] = {}
         self._importers: dict[int, str] = {}
         self._start: Any = None
         self._noting: Any = None
@@ -124,7 +126,7 @@ class Census:
         in_python = _threads.python_threads()
         main = getpid()
         for task in _threads.tasks():
-            if task == main or (not _threads.HAS_TASKS and task not in in_python):
+            if task == main or task in self._at_start or (not _threads.HAS_TASKS and task not in in_python):
                 continue
             if known is not None and task in known and known[task].library:
                 found[task] = known[task]
@@ -156,9 +158,12 @@ class Census:
         for task, thread in before.items():
             if task not in after:
                 _add(quiesced, thread.package, f"{thread.text} ends at a fork")
-        for thread in after.values():
+        ended = {thread.library for task, thread in before.items() if task not in after}
+        for task, thread in after.items():
             why = self._known_harmless(thread)
-            if thread.library == "python" and thread.name in revived:
+            if task not in before and thread.library in ended:
+                _add(quiesced, thread.package, f"{thread.text} is started again after a fork, by its own handler")
+            elif thread.library == "python" and thread.name in revived:
                 _add(quiesced, thread.package, f"{thread.text} is started again in each child")
             elif any(f"{module}.".startswith(f"{name}.") for name in self._safe for module in thread.modules):
                 _add(harmless, thread.package, f"{thread.text}: [tool.firehot.fork] says that it is safe")

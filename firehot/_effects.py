@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from firehot import _audit, _descriptors, _strays
 
 Effect: TypeAlias = dict[str, Any]
+Entry: TypeAlias = dict[str, Any]
 
 LEAVE_OUT, KEPT, UNDONE = "leave-out", "kept", "undone"
 
@@ -35,10 +36,17 @@ _REGISTER_EXITS = ("logging", "multiprocessing.util")
 class Watch:
     """Compares this process with what it was before; made before the preload, `close`d after it."""
 
-    def __init__(self, safe: Iterable[str] = (), harmless: frozenset[tuple[str, str]] = frozenset()) -> None:
-        """`safe` names packages that are not judged, by the user's word; `harmless` pairs of a package and a kind."""
+    def __init__(self, safe: Iterable[str] = (), harmless: Iterable[Entry] = (), used: Iterable[Entry] = ()) -> None:
+        """Takes what is known.
+
+        Args:
+            safe: Packages that are not judged, by the user's word.
+            harmless: Remedies of the kind `harmless-effect`.
+            used: Remedies of the kind `used-by-import`.
+        """
         self._safe = tuple(safe)
-        self._harmless = harmless
+        self._harmless = tuple(harmless)
+        self._unused = list(used)
         self._importers: dict[object, str] = {}
         self._temporary: dict[str, str | None] = {}
         self._descriptors = _descriptors.Watch()
@@ -62,10 +70,9 @@ class Watch:
         effects: list[Effect] = []
 
         def tell(kind: str, detail: str, importer: str | None, action: str = LEAVE_OUT) -> bool:
-            importer = importer or name
-            if self._is_safe(importer) or (importer == name and self._is_safe(name)):
+            if self._is_safe(importer or name):
                 return False
-            if (importer.partition(".")[0], kind) in self._harmless:
+            if any(_excuses(entry, kind, importer or name, importer is None) for entry in self._harmless):
                 action = KEPT
             effects.append({"name": name, "kind": kind, "detail": detail, "importer": importer, "action": action})
             self.any_left_out |= action != KEPT
@@ -76,6 +83,7 @@ class Watch:
         self._check_process_state(tell)
         self._check_exits(tell)
         self._check_patches(tell)
+        self._check_use(tell)
         self._importers.clear()
         return effects
 
@@ -175,6 +183,13 @@ class Watch:
                 if not type(policy).__module__.startswith("asyncio."):
                     tell("event loop policy", _name_of(type(policy)), None, KEPT)
 
+    def _check_use(self, tell: Callable[..., bool]) -> None:
+        """What an import has made by calling a package, not by importing it."""
+        for entry in list(self._unused):
+            if is_made(entry["if_made"]):
+                self._unused.remove(entry)
+                tell("used package", f"{entry['package']}: {entry['why']}", None)
+
     # -- what audit events say -------------------------------------------------------------------
 
     def _note(self, key: object) -> None:
@@ -199,6 +214,23 @@ class Watch:
 
     def _note_temporary(self, event: str, arguments: tuple[Any, ...]) -> None:
         self._temporary[os.path.abspath(os.fsdecode(arguments[0]))] = _audit.running_module()
+
+
+def is_made(where: str) -> bool:
+    """Whether `module:name` is there and true, or returns something when it is called; imports nothing."""
+    module, _, name = where.partition(":")
+    found: Any = getattr(sys.modules.get(module), name, None)
+    made: Any = found() if callable(found) else found
+    return made is not None and made is not False
+
+
+def _excuses(entry: Entry, kind: str, importer: str, is_guess: bool) -> bool:
+    """Whether the table knows an effect to be harmless: by who had it, or by what is there when nobody is known."""
+    if entry["effect"] != kind:
+        return False
+    if entry.get("if_made") is not None:
+        return is_guess and is_made(entry["if_made"])
+    return importer.partition(".")[0] == entry["package"]
 
 
 def _current_folder() -> str | None:

@@ -63,8 +63,10 @@ START_VARIABLES = (
 _START_ONLY = re.compile("|".join(name.replace("*", ".+") for name in START_VARIABLES))
 
 
-def launch(environ: Mapping[str, str] | None = None, cwd: str | None = None) -> Launch:
-    """What a template has to be started with to be what this interpreter is, or what a call with these shall find.
+def launch(state: Mapping[str, Any] | None = None) -> Launch:
+    """What a template has to be started with to be what this interpreter is, or what a call with this state shall find.
+
+    A call's state is read once: another thread may change the environment at any moment.
 
     Raises:
         TemplateError: There is no interpreter to start, or no working directory.
@@ -74,8 +76,9 @@ def launch(environ: Mapping[str, str] | None = None, cwd: str | None = None) -> 
             "sys.executable is empty: this program embeds Python; set sys.executable to a Python of the same version"
         )
     arguments = [*interpreter_options(), "-c", _BOOTSTRAP, str(Path(__file__).parent), "firehot._template"]
-    variables = list((os.environ if environ is None else environ).items())
-    return sys.executable, arguments, variables, _cwd() if cwd is None else cwd, search_path()
+    if state is None:
+        state = {"environ": dict(os.environ), "cwd": _cwd(), "path": search_path()}
+    return sys.executable, arguments, list(state["environ"].items()), state["cwd"], state["path"]
 
 
 def setup(fork: dict[str, Any]) -> bytes:
@@ -84,8 +87,14 @@ def setup(fork: dict[str, Any]) -> bytes:
     return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] | None) -> dict[str, Any]:
-    """What a child takes over from the host at the moment of exec.
+def state(
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str | None] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What a child takes over from the host at the moment of exec, and what it would without `cwd` and `env`.
+
+    The second is `None` when there is neither.
 
     Raises:
         ValueError: `env` sets a variable that only counts when an interpreter starts.
@@ -94,8 +103,9 @@ def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] |
     """
     if cwd is not None and not os.path.isdir(cwd):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to run in", os.fspath(cwd))
-    return {
-        "environ": _environment(env),
+    host = dict(os.environ)
+    own = {
+        "environ": _environment(host, env),
         "cwd": os.path.abspath(os.fspath(cwd)) if cwd is not None else _cwd(),
         "umask": _umask(),
         "argv": list(sys.argv),
@@ -104,6 +114,13 @@ def state(*, cwd: str | os.PathLike[str] | None, env: Mapping[str, str | None] |
         "ignored_signals": _ignored_signals(),
         **_main(),
     }
+    if cwd is None and not env:
+        return own, None
+    try:
+        folder = own["cwd"] if cwd is None else _cwd()
+    except TemplateError:
+        folder = own["cwd"]  # The host's own directory is gone; the call has another.
+    return own, {"environ": host, "cwd": folder, "path": own["path"]}
 
 
 def interpreter_options() -> list[str]:
@@ -132,8 +149,8 @@ def interpreter_options() -> list[str]:
     return options
 
 
-def _environment(changes: Mapping[str, str | None] | None) -> dict[str, str]:
-    environ = dict(os.environ)
+def _environment(host: Mapping[str, str], changes: Mapping[str, str | None] | None) -> dict[str, str]:
+    environ = dict(host)
     for name, value in (changes or {}).items():
         given: tuple[object, object] = (name, value)
         if not isinstance(given[0], str) or not isinstance(given[1], (str, type(None))):

@@ -18,7 +18,8 @@ KINDS: Mapping[str, frozenset[str]] = MappingProxyType(
         "reseed": frozenset({"module", "function", "bits"}),
         "call-in-child": frozenset({"module", "function", "if_made"}),
         "harmless-thread": frozenset({"thread", "library", "why"}),
-        "harmless-effect": frozenset({"effect", "why"}),
+        "harmless-effect": frozenset({"effect", "if_made", "why"}),
+        "used-by-import": frozenset({"if_made", "why"}),
         "left-out": frozenset({"why"}),
         "native-variables": frozenset({"patterns"}),
     }

@@ -13,21 +13,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from importlib.machinery import SourceFileLoader
+from collections.abc import Mapping
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
 from posix import listdir
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 from types import FrameType
 from typing import Any
 
 from firehot import _audit
+from firehot._questions import Questions, namespace
 
+_SUFFIXES = (".py", ".pyc", *EXTENSION_SUFFIXES)
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 _COARSE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of Linux: what file systems stamp files with; CPython has no name for it."""
 _SECOND = 1_000_000_000
-_BULK_CALLERS = ("tempfile",)
-"""Modules that ask for the working directory as a last resort, and drop the answer."""
+_PSEUDO = ("/proc", "/sys")
+"""Files below these are another thing for each process, also where a link leads to one (`/etc/mtab`)."""
 
 
 class Recorder:
@@ -39,10 +41,11 @@ class Recorder:
         self._path: list[str] = []
         self._tick = _tick()
         self._files: dict[str, list[int] | None] = {}
+        # What imports wrote, renamed or removed themselves; what of it they read as well counts as they left it.
         self._written: set[str] = set()
-        self._listings: dict[str, list[Any]] = {}
+        self._read_back: set[str] = set()
+        self._listings: dict[str, tuple[list[int], list[str]]] = {}
         self._missing: dict[tuple[str, str], None] = {}
-        self._variables: dict[str, None] = {}
         # Module -> who imported it, and its file: also of those that somebody takes out of `sys.modules` again.
         self._importers: dict[str, tuple[str | None, str]] = {}
         self._new_files: list[str] = []
@@ -50,9 +53,11 @@ class Recorder:
         self._at_start = frozenset(sys.modules)
         self._reported = set(self._at_start)
         self._path_stats = SourceFileLoader.path_stats
+        self._watched_stats: Any = None
         self._getcwd = os.getcwd
-        self._cwd_asked_by: str | None = None
+        self._questions = Questions()
         self._recording = False
+        self._pseudo = {os.stat(folder).st_dev for folder in _PSEUDO if os.path.isdir(folder)}
 
     # -- start and stop --------------------------------------------------------------------------
 
@@ -63,45 +68,33 @@ class Recorder:
 
         def path_stats(loader: SourceFileLoader, path: str) -> Mapping[str, float]:
             status = os.stat(path)
-            recorder._note(path, recorder._state(status))
+            recorder._note(path, status)
             if loader.name not in recorder._importers:
                 recorder._importers[loader.name] = _importer(sys._getframe(1)), path
                 recorder._new_names.append(loader.name)
             return {"mtime": status.st_mtime, "size": status.st_size}
 
+        self._watched_stats = path_stats
         SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign, assignment]
-        _watch_environ(self._variables)
-        os.getcwd = self._watched_getcwd
+        self._questions.start()
         _audit.add(self._hear_open, "open")
         _audit.add(self._hear_listing, "os.listdir", "os.scandir")
         _audit.add(self._hear_change, "os.rename", "os.remove", "os.truncate")
         self._recording = True
 
     def stop(self) -> None:
-        """Leaves everything as it was; what imports bound in between is mended."""
+        """Leaves everything as it was."""
         self._recording = False
-        SourceFileLoader.path_stats = self._path_stats  # type: ignore[method-assign]
-        _unwatch_environ()
-        wrapper, os.getcwd = os.getcwd, self._getcwd
-        for name in [name for name in sys.modules if name not in self._at_start]:
-            namespace = getattr(sys.modules[name], "__dict__", None)
-            if type(namespace) is dict and namespace.get("getcwd") is wrapper:
-                namespace["getcwd"] = self._getcwd
+        if SourceFileLoader.path_stats is self._watched_stats:
+            SourceFileLoader.path_stats = self._path_stats  # type: ignore[method-assign]
+        self._questions.stop(self._at_start)
 
-    def _note(self, path: str, state: list[int] | None) -> None:
-        if path not in self._files:
-            self._files[path] = state
+    def _note(self, path: str, status: os.stat_result | None) -> None:
+        if path in self._written:
+            self._read_back.add(path)
+        elif path not in self._files and (status is None or status.st_dev not in self._pseudo):
+            self._files[path] = self._state(status) if status is not None else None
             self._new_files.append(path)
-
-    def _watched_getcwd(self) -> str:
-        if self._cwd_asked_by is None:
-            frame: FrameType | None = sys._getframe(1)
-            while frame is not None and frame.f_globals.get("__name__") in ("posixpath", "pathlib", "pathlib._local"):
-                frame = frame.f_back
-            asked = frame.f_globals.get("__name__", "?") if frame is not None else "?"
-            if asked not in _BULK_CALLERS:
-                self._cwd_asked_by = str(asked)
-        return self._getcwd()
 
     # Audit events come before what they tell of.
 
@@ -113,7 +106,7 @@ class Recorder:
             return None
         if os.path.isabs(path):
             return path
-        self._cwd_asked_by = self._cwd_asked_by or f"the lookup of {path}"
+        self._questions.ask_for_cwd(f"the lookup of {path}")
         return os.path.join(self._getcwd(), path)
 
     def _hear_open(self, _: str, arguments: tuple[Any, ...]) -> None:
@@ -124,9 +117,12 @@ class Recorder:
         if path is None or type(flags) is not int:
             return
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            self._written.add(path)
-        elif path not in self._files:
-            self._note(path, self._state_of(path))
+            self._change(path)
+            # A file that is opened for both, and was there before, is read.
+            if flags & os.O_RDWR and not flags & (os.O_CREAT | os.O_TRUNC):
+                self._read_back.add(path)
+        else:
+            self._note_data(path)
 
     def _hear_listing(self, _: str, arguments: tuple[Any, ...]) -> None:
         if _is_of_importlib(sys._getframe(2)):
@@ -138,12 +134,26 @@ class Recorder:
             except OSError:
                 return
             state = self._state(status)
-            self._listings[path] = [state[1], state[3], state[4], [_text(name) for name in sorted(names)]]
+            self._listings[path] = state, names
 
     def _hear_change(self, _: str, arguments: tuple[Any, ...]) -> None:
         for given in arguments[:2]:
             if (path := self._absolute(given)) is not None:
-                self._written.add(path)
+                self._change(path)
+
+    def _change(self, path: str) -> None:
+        self._written.add(path)
+        if path in self._files:
+            self._read_back.add(path)
+
+    def _note_data(self, path: str) -> None:
+        try:
+            status = os.stat(path)
+        except OSError:
+            self._note(path, None)
+            return
+        if S_ISREG(status.st_mode):
+            self._note(path, status)
 
     # -- what is asked while it goes on ----------------------------------------------------------
 
@@ -153,10 +163,13 @@ class Recorder:
         if not name:
             return
         parent, _, stem = name.rpartition(".")
-        places = getattr(sys.modules.get(parent), "__path__", ()) if parent else sys.path
+        places = namespace(sys.modules.get(parent)).get("__path__", ()) if parent else sys.path
         for place in list(places):
             if isinstance(place, str):
-                self._missing[os.path.join(self._getcwd(), place), stem] = None
+                folder = os.path.join(self._getcwd(), place)
+                # One that is there was kept from being imported by something else.
+                if not any(os.path.exists(os.path.join(folder, stem + end)) for end in ("", *_SUFFIXES)):
+                    self._missing[folder, stem] = None
 
     def new_files(self) -> list[list[Any]]:
         """The files that were read since the last call, each with its state before that."""
@@ -166,13 +179,15 @@ class Recorder:
     def new_modules(self) -> list[list[str | None]]:
         """Modules that were loaded since the last call: name, file, who imported it."""
         names: list[str] = []
-        for name in reversed(sys.modules):
+        # A copy: a thread may be importing.
+        for name in reversed(list(sys.modules)):
             if name in self._reported:
                 break  # New ones stand at the end.
             names.append(name)
         names.reverse()
         # A module may be gone from `sys.modules` already.
-        found = [name for name in dict.fromkeys((*names, *self._new_names)) if name not in self._reported]
+        every = dict.fromkeys((*names, *self._new_names))
+        found = [name for name in every if type(name) is str and name not in self._reported]
         self._new_names.clear()
         self._reported.update(found)
         return [self._describe(name) for name in found]
@@ -184,7 +199,7 @@ class Recorder:
     def start_modules(self) -> list[list[str | None]]:
         """Modules that the interpreter's own start loaded from outside its library: `sitecustomize` and the like."""
         library = os.path.dirname(os.__file__) + os.sep
-        found = [(name, _file_of(name)) for name in self._at_start]
+        found = [(name, _file_of(name)) for name in self._at_start if type(name) is str]
         return [
             [name, file, None]
             for name, file in sorted(found)
@@ -199,58 +214,63 @@ class Recorder:
         """What the messages of the imports have not told, as `src/stamp` reads it."""
         self._add_what_was_not_seen()
         self._ask_for_relative_entries()
+        asked = self._questions.cwd_asked_by
+        read_back = ((path, self._state_now(path)) for path in self._read_back)
         stamp = {
             "files": self.new_files(),
             "written": [_text(path) for path in self._written],
-            "listings": [[_text(path), *state] for path, state in self._listings.items()],
+            "read_back": [[_text(path), state] for path, state in read_back if state is not None],
+            "listings": [self._listing(path) for path in self._listings],
             "missing": [[_text(place), _text(stem)] for place, stem in self._missing],
-            "variables": [_text(name) for name in self._variables],
-            "cwd": self._cwd_asked_by,
+            "suffixes": list(_SUFFIXES),
+            "variables": [_text(name) for name in self._questions.variables],
+            "cwd": _text(asked) if asked is not None else None,
         }
         return json.dumps(stamp, separators=(",", ":")).encode("ascii")
 
+    def _listing(self, path: str) -> list[Any]:
+        """Path, mtime, inode, whether these say nothing, names, names that imports have made or removed themselves."""
+        state, names = self._listings[path]
+        own = [os.path.basename(each) for each in self._written if os.path.dirname(each) == path]
+        mute = int(bool(own) or state[-1])
+        return [_text(path), state[1], state[3], mute, [_text(name) for name in names], [_text(name) for name in own]]
+
     def _add_what_was_not_seen(self) -> None:
         paths: dict[str, None] = {}
-        for name in list(sys.modules):
-            if name.partition(".")[0] != "firehot" or name in self._importers:
-                path = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
+        for name, module in list(sys.modules.items()):
+            if type(name) is str and (name.partition(".")[0] != "firehot" or name in self._importers):
+                spec = namespace(module).get("__spec__")
+                path = spec.origin if isinstance(spec, ModuleSpec) else None
                 if isinstance(path, str) and os.path.isabs(path):
                     paths[path] = None
         for path in (*paths, *_mapped_files()):
-            archive = path if path in self._files else _archive_of(path)
-            self._note(archive, self._state_after(archive))
+            archive = path if path in self._files or path in self._written else _archive_of(path)
+            if archive not in self._files and archive not in self._written:
+                self._files[archive] = self._state_after(archive)
+                self._new_files.append(archive)
 
     def _ask_for_relative_entries(self) -> None:
         """Where an entry of the path hangs on the working directory, so do the modules that came from there."""
-        if self._cwd_asked_by is not None or all(os.path.isabs(entry) for entry in self._path):
+        entries_of_path = [entry for entry in self._path if type(entry) is str]
+        if all(os.path.isabs(entry) for entry in entries_of_path):
             return
         cwd = self._getcwd()
-        entries = {os.path.normpath(os.path.join(cwd, entry)): entry for entry in self._path}
+        entries = {os.path.normpath(os.path.join(cwd, entry)): entry for entry in entries_of_path}
         for path in self._files:
             folder = os.path.dirname(path)
             while folder not in entries and len(folder) > 1:
                 folder = os.path.dirname(folder)
             if folder in entries and not os.path.isabs(entries[folder]):
-                self._cwd_asked_by = f"the entry {entries[folder]!r} of sys.path"
+                self._questions.ask_for_cwd(f"the entry {entries[folder]!r} of sys.path")
                 return
 
-    def _state_of(self, path: str) -> list[int] | None:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return None
-        if S_ISDIR(status.st_mode) or not S_ISREG(status.st_mode):
-            self._written.add(path)  # Not a file whose content could be compared.
-        return self._state(status)
-
     def _state(self, status: os.stat_result) -> list[int]:
-        """Size, mtime, inode, and whether it changed so short a time ago that another change may leave no trace.
+        """Size, mtime, ctime, inode, device, and whether it changed so recently that a change may not show.
 
         A file system stamps a change with the last tick of a clock: two changes within one tick look alike.
         """
-        tick = self._tick if status.st_ctime_ns % _SECOND else 2 * _SECOND
-        young = abs(time.time_ns() - status.st_ctime_ns) <= tick
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, int(young)]
+        young = abs(time.time_ns() - status.st_ctime_ns) <= self._ticks(status)
+        return _numbers(status, young)
 
     def _state_after(self, path: str) -> list[int] | None:
         """For what was read before anybody could look: it must be older than the process."""
@@ -258,9 +278,26 @@ class Recorder:
             status = os.stat(path)
         except OSError:
             return None
-        tick = self._tick if status.st_ctime_ns % _SECOND else 2 * _SECOND
-        young = self._launched - tick <= status.st_ctime_ns <= time.time_ns() + tick
-        return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, int(young)]
+        ticks = self._ticks(status)
+        return _numbers(status, self._launched - ticks <= status.st_ctime_ns <= time.time_ns() + ticks)
+
+    def _state_now(self, path: str) -> list[int] | None:
+        """For what an import wrote itself: as it is when all imports are done."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return _numbers(status, False) if S_ISREG(status.st_mode) else None
+
+    def _ticks(self, status: os.stat_result) -> int:
+        return self._tick if status.st_ctime_ns % _SECOND else 2 * _SECOND
+
+
+def _numbers(status: os.stat_result, young: bool) -> list[int]:
+    return [
+        *(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev),
+        int(young),
+    ]
 
 
 def _tick() -> int:
@@ -277,9 +314,7 @@ def _text(path: str) -> str:
 
 
 def _file_of(name: str) -> str | None:
-    module = sys.modules.get(name)
-    # The dictionary, not the attributes: a lazy module would be loaded by the question.
-    file = getattr(module, "__dict__", {}).get("__file__")
+    file = namespace(sys.modules.get(name)).get("__file__")
     return _text(os.path.abspath(file)) if type(file) is str else None
 
 
@@ -336,76 +371,3 @@ def _archive_of(path: str) -> str:
             return archive
         archive = os.path.dirname(archive)
     return path
-
-
-# -- environment variables -----------------------------------------------------------------------
-
-
-class _Plain(Mapping[Any, Any]):
-    """The environment as it is, for views: reading all of it names nothing."""
-
-    def __init__(self, environ: Any) -> None:
-        self._environ = environ
-
-    def __getitem__(self, key: Any) -> Any:
-        return _BASE.__getitem__(self._environ, key)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(_BASE.__iter__(self._environ))
-
-    def __len__(self) -> int:
-        return len(self._environ)
-
-
-_BASE: Any = type(os.environ)
-_NAMES: dict[str, None] = {}
-
-
-class _WatchedEnviron(_BASE):  # type: ignore[misc]
-    """`os.environ` while imports run: notes each name that is asked for."""
-
-    def __getitem__(self, key: Any) -> Any:
-        name = key if isinstance(key, str) else os.fsdecode(key) if isinstance(key, bytes) else None
-        copying: list[Any] | None = self.__dict__.get("_firehot_copying")
-        if copying and copying[-1] == key:
-            copying.pop()  # `dict(environ)` and its like take all keys, then each value in their order.
-            if not copying:
-                del self.__dict__["_firehot_copying"]
-        else:
-            if copying:
-                # It was no copy: what was taken for a part of one was a question.
-                taken = [each for each in _BASE.__iter__(self) if each not in copying]
-                _NAMES.update(dict.fromkeys(os.fsdecode(each) for each in taken))
-                del self.__dict__["_firehot_copying"]
-            if name is not None:
-                _NAMES[name] = None
-        return _BASE.__getitem__(self, key)
-
-    def keys(self) -> Any:
-        self.__dict__["_firehot_copying"] = list(_BASE.__iter__(self))[::-1]
-        return KeysView(_Plain(self))
-
-    def items(self) -> Any:
-        return ItemsView(_Plain(self))
-
-    def values(self) -> Any:
-        return ValuesView(_Plain(self))
-
-
-def _environs() -> list[Any]:
-    return [os.environ, *([os.environb] if os.supports_bytes_environ else [])]
-
-
-def _watch_environ(names: dict[str, None]) -> None:
-    global _NAMES
-    _NAMES = names
-    for environ in _environs():
-        if type(environ) is _BASE:
-            environ.__class__ = _WatchedEnviron
-
-
-def _unwatch_environ() -> None:
-    for environ in _environs():
-        if type(environ) is _WatchedEnviron:
-            environ.__class__ = _BASE
-            environ.__dict__.pop("_firehot_copying", None)

@@ -102,6 +102,7 @@ REMEDIES: list[dict[str, Any]] = [
         "kind": "harmless-effect",
         "parameters": {
             "effect": "event loop",
+            "if_made": None,
             "why": "its own fork handler starts another in each child",
         },
         "test": "tests/functional/test_remedies.py::test_an_effect_of_the_table_is_kept",
@@ -132,6 +133,44 @@ REMEDIES: list[dict[str, Any]] = [
         "kind": "reseed",
         "parameters": {"module": "cv2", "function": "setRNGSeed", "bits": 31},
         "test": "tests/functional/test_remedies.py::test_children_get_random_numbers_of_their_own[cv2]",
+    },
+    {
+        "package": "aiohttp",
+        "versions": "any",
+        "symptom": "all children mask their websocket frames with the same numbers",
+        "remedy": "a seed in each child for the generator that its writer was defined with",
+        "kind": "reseed",
+        "parameters": {
+            "module": "aiohttp.http_websocket",
+            "function": "WebSocketWriter.__init__.__kwdefaults__.random.seed",
+            "bits": 0,
+        },
+        "test": "tests/functional/test_remedies.py::test_a_generator_in_a_default_argument_is_seeded",
+    },
+    {
+        "package": "numba",
+        "versions": "any",
+        "symptom": "when an import has run its parallel code, children that run it again are killed",
+        "remedy": "that package is left out",
+        "kind": "used-by-import",
+        "parameters": {
+            "if_made": "numba.np.ufunc.parallel:_is_initialized",
+            "why": "its parallel code has run, and children that run it again would be killed",
+        },
+        "test": "tests/functional/test_remedies.py::test_a_package_that_was_used_by_an_import_leaves_that_out",
+    },
+    {
+        "package": "gevent",
+        "versions": "any",
+        "symptom": "the epoll set of its hub is the template's",
+        "remedy": "nothing: gevent.reinit() makes another in each child",
+        "kind": "harmless-effect",
+        "parameters": {
+            "effect": "event loop",
+            "if_made": "gevent._hub_local:get_hub_if_exists",
+            "why": "gevent.reinit() makes another in each child",
+        },
+        "test": "tests/functional/test_remedies.py::test_the_loop_of_a_hub_blames_nobody",
     },
     {
         "package": "gevent",

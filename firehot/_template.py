@@ -121,10 +121,10 @@ class Template:
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
             census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"])
-            start = self._recorder.start_modules()
+            start, late = self._recorder.start_modules(), self._recorder.new_modules()
             body = self._recorder.body()
             del self._recorder
-            self._send(body, type="ready", modules=len(sys.modules), start=start, census=census)
+            self._send(body, type="ready", modules=len(sys.modules), start=start, late=late, census=census)
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":

@@ -108,7 +108,8 @@ def package_of(path: str) -> str | None:
     """The top-level name under the longest entry of `sys.path` that holds a file; `numpy.libs` belongs to numpy."""
     best = ""
     for entry in sys.path:
-        if len(entry) > len(best) and path.startswith(entry.rstrip("/") + "/"):
+        # Programs put Path objects there; the import system passes them over.
+        if type(entry) is str and len(entry) > len(best) and path.startswith(entry.rstrip("/") + "/"):
             best = entry
     if not best:
         return None

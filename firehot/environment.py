@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from firehot import _call, _core, _forks, _host, hooks
 from firehot._output import show
-from firehot.errors import CallNotPicklable, EnvironmentClosedError, TemplateError
+from firehot.errors import CallNotPicklable, EnvironmentClosedError
 from firehot.naming import NAME_REGISTRY
 from firehot.process import IsolatedProcess
 
@@ -174,7 +174,7 @@ class Environment:
         self._check_open()
         mode = self._output if output is None else _checked_output(output)
         process_name = name or NAME_REGISTRY.reserve_random_name()
-        state = _host.state(cwd=cwd, env=env)
+        state, without = _host.state(cwd=cwd, env=env)
         try:
             call = _call.pack(state, fn, args, dict(kwargs or {}), hooks.REGISTRY.after_functions())
             folder = _call.cloudpickle_folder(call)
@@ -184,7 +184,7 @@ class Environment:
             ) from error
         if len(call) > _call.MAX_LENGTH:
             raise CallNotPicklable(f"the arguments of {_name_of(fn)} take more than 4 GiB")
-        host, own = self._launches(state, has_own=bool(env) or cwd is not None)
+        host, own = _host.launch(without or state), None if without is None else _host.launch(state)
         ticket = self._engine.exec(process_name, call, mode, timeout, folder, host, own)
         process: IsolatedProcess[T] = IsolatedProcess(self, process_name, ticket)
         with self._lock:
@@ -322,16 +322,6 @@ class Environment:
         return f"<Environment {self.runner_id} {state}>"
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _launches(self, state: dict[str, Any], *, has_own: bool) -> tuple[_host.Launch, _host.Launch | None]:
-        """How to start a template for the host, and one for a call that has variables or a directory of its own."""
-        if not has_own:
-            return _host.launch(cwd=state["cwd"]), None
-        try:
-            host = _host.launch()
-        except TemplateError:
-            host = _host.launch(cwd=state["cwd"])  # The host's own directory is gone; the call has another.
-        return host, _host.launch(state["environ"], state["cwd"])
 
     def _check_open(self) -> None:
         if self._closed:

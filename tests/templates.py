@@ -42,7 +42,8 @@ class Preloaded:
         return [message["message"] for message in self._of("log")]
 
     def kinds(self) -> list[tuple[str, str, str]]:
-        return [(effect["kind"], effect["importer"], effect["action"]) for effect in self.effects]
+        """Kind, who it was or what was being imported, and what follows."""
+        return [(effect["kind"], effect["importer"] or effect["name"], effect["action"]) for effect in self.effects]
 
     def _of(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self._messages if message["type"] == kind]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// A path (one byte in each character), and its state before it was read; none when there was no file.
 pub type FileText = (String, Option<StateText>);
 
-/// Size, mtime and ctime in nanoseconds, inode, and 1 when a further change may not show.
-pub type StateText = (u64, i64, i64, u64, u8);
+/// Size, mtime and ctime in nanoseconds, inode, device, and 1 when a further change may not show.
+pub type StateText = (u64, i64, i64, u64, u64, u8);
 
 /// A module that was loaded: dotted name, file (one byte in each character), the module whose code asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

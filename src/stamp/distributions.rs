@@ -131,24 +131,41 @@ impl Folder {
 pub(super) struct Missing {
     place: PathBuf,
     stem: OsString,
+    /// The files, or the folder, that it would be.
+    candidates: Vec<PathBuf>,
     /// As in [`Folder`].
     mark: Option<Option<Mark>>,
 }
 
 impl Missing {
     /// `known` is the folder as it was before the template was started, if it was looked at.
-    pub(super) fn take(place: PathBuf, stem: OsString, known: Option<&Folder>) -> Self {
+    pub(super) fn take(
+        place: PathBuf,
+        stem: &OsStr,
+        suffixes: &[OsString],
+        known: Option<&Folder>,
+    ) -> Self {
+        let candidates: Vec<PathBuf> = std::iter::once(OsString::new())
+            .chain(suffixes.iter().cloned())
+            .map(|suffix| {
+                let mut name = stem.to_owned();
+                name.push(suffix);
+                place.join(name)
+            })
+            .collect();
         let now = mark(&place);
-        let mut missing = Self {
-            mark: known.map_or((!is_young(now)).then_some(now), |known| known.mark),
+        // What came after it was looked for shows at the first comparison.
+        let came = candidates.iter().any(|each| each.exists());
+        Self {
+            mark: match known {
+                _ if came => None,
+                Some(known) => known.mark,
+                None => (!is_young(now)).then_some(now),
+            },
             place,
-            stem,
-        };
-        if known.is_none() && missing.can_be_imported() {
-            // It came after it was looked for.
-            missing.mark = None;
+            stem: stem.to_owned(),
+            candidates,
         }
-        missing
     }
 
     pub(super) fn stem(&self) -> &OsStr {
@@ -156,23 +173,7 @@ impl Missing {
     }
 
     pub(super) fn is_there(&self) -> bool {
-        self.mark != Some(mark(&self.place)) && self.can_be_imported()
-    }
-
-    fn can_be_imported(&self) -> bool {
-        let Ok(entries) = fs::read_dir(&self.place) else {
-            return false;
-        };
-        let stem = self.stem.as_bytes();
-        entries.flatten().any(|entry| {
-            let name = entry.file_name();
-            let rest = name.as_bytes().strip_prefix(stem);
-            rest.is_some_and(|rest| match rest {
-                [] => entry.path().is_dir(),
-                [b'.', ..] => rest.ends_with(b".py") || rest.ends_with(b".so") || rest == b".pyc",
-                [..] => false,
-            })
-        })
+        self.mark != Some(mark(&self.place)) && self.candidates.iter().any(|each| each.exists())
     }
 }
 

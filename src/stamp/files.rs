@@ -15,13 +15,14 @@ use crate::protocol::findings::StateText;
 pub(super) enum State {
     /// There was none.
     Missing,
-    /// Size in bytes, mtime and ctime in nanoseconds, inode. Programs can set the mtime back, and a file system may
+    /// Size in bytes, mtime and ctime in nanoseconds, inode, device. Programs can set the mtime back, and a file system may
     /// give an inode again; nobody sets a ctime.
     Present {
         size: u64,
         mtime: i64,
         ctime: i64,
         inode: u64,
+        device: u64,
     },
     /// Changed so short a time before that a further change may not show.
     Unknown,
@@ -32,11 +33,12 @@ impl State {
         match recorded {
             None => Self::Missing,
             Some((.., young)) if young != 0 => Self::Unknown,
-            Some((size, mtime, ctime, inode, _)) => Self::Present {
+            Some((size, mtime, ctime, inode, device, _)) => Self::Present {
                 size,
                 mtime,
                 ctime,
                 inode,
+                device,
             },
         }
     }
@@ -54,6 +56,7 @@ impl State {
                 .saturating_mul(1_000_000_000)
                 .saturating_add(found.ctime_nsec()),
             inode: found.ino(),
+            device: found.dev(),
         }
     }
 
@@ -84,14 +87,22 @@ pub(super) struct Listing {
     /// Mtime in nanoseconds and inode; none when a further change may not show there.
     mark: Option<(i64, u64)>,
     names: BTreeSet<OsString>,
+    /// What imports have made or removed there themselves does not count.
+    own: BTreeSet<OsString>,
 }
 
 impl Listing {
-    pub(super) fn new(path: PathBuf, mark: Option<(i64, u64)>, names: BTreeSet<OsString>) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        mark: Option<(i64, u64)>,
+        names: BTreeSet<OsString>,
+        own: BTreeSet<OsString>,
+    ) -> Self {
         Self {
             path,
             mark,
-            names: names.into_iter().filter(|name| counts(name)).collect(),
+            names,
+            own,
         }
     }
 
@@ -103,10 +114,8 @@ impl Listing {
         }
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         let names: BTreeSet<OsString> = entries.map(|entry| entry.file_name()).collect();
-        let gone = self.names.iter().find(|name| !names.contains(*name));
-        let new = names
-            .iter()
-            .find(|name| counts(name) && !self.names.contains(*name));
+        let gone = self.names.difference(&names).find(|name| self.counts(name));
+        let new = names.difference(&self.names).find(|name| self.counts(name));
         let (name, what) = match (new, gone) {
             (Some(new), _) => (new, "appeared"),
             (None, Some(gone)) => (gone, "removed"),
@@ -115,14 +124,14 @@ impl Listing {
         let path = self.path.join(name);
         Some(Change::File { path, what })
     }
+
+    /// Bytecode folders come with the first import of what lies there.
+    fn counts(&self, name: &OsStr) -> bool {
+        name != "__pycache__" && !self.own.contains(name)
+    }
 }
 
-/// Bytecode folders come with the first import of what lies there.
-fn counts(name: &OsStr) -> bool {
-    name != "__pycache__"
-}
-
-/// The files that make an interpreter what it is: the executable, each link on the way to it, and the venv's own file.
+/// The files that make an interpreter what it is: the executable, and the virtual environment's own file.
 pub(super) fn interpreter(executable: &Path) -> Vec<(PathBuf, State)> {
     let mut found = vec![(executable.to_owned(), State::take(executable))];
     for folder in executable.ancestors().skip(1).take(2) {

@@ -96,14 +96,21 @@ impl Start {
 #[derive(Debug, Default, Deserialize)]
 struct Recorded {
     files: Vec<FileText>,
-    /// What it wrote itself does not count.
+    /// What it wrote itself does not count, but for what it has read as well, as it left it.
     written: BTreeSet<String>,
-    /// Folders that were listed: path, mtime in ns, inode, 1 when that is too young, names.
-    listings: Vec<(String, i64, u64, u8, Vec<String>)>,
+    read_back: Vec<FileText>,
+    /// Folders that were listed: path, mtime in ns, inode, 1 when these say nothing, names, names that imports have made
+    /// or removed themselves.
+    listings: Vec<ListingText>,
+    /// Ends of file names that make a module.
+    suffixes: Vec<String>,
     missing: Vec<(String, String)>,
     variables: Vec<String>,
     cwd: Option<String>,
 }
+
+/// See [`Recorded::listings`].
+type ListingText = (String, i64, u64, u8, Vec<String>, Vec<String>);
 
 /// All that a template depends on.
 #[derive(Debug)]
@@ -132,22 +139,24 @@ impl Stamp {
         let files = read.into_iter().chain(recorded.files);
         let files = files
             .filter(|(path, _)| !recorded.written.contains(path))
+            .chain(recorded.read_back)
             .map(|(path, state)| {
                 let path = PathBuf::from(os_text(&path));
                 (path, State::from_recorded(state))
             });
+        let texts = |names: &[String]| names.iter().map(|name| os_text(name)).collect();
         let listings = recorded
             .listings
             .iter()
-            .map(|(path, mtime, inode, young, names)| {
-                let names = names.iter().map(|name| os_text(name)).collect();
-                let mark = (*young == 0).then_some((*mtime, *inode));
-                Listing::new(os_text(path).into(), mark, names)
+            .map(|(path, mtime, inode, mute, names, own)| {
+                let mark = (*mute == 0).then_some((*mtime, *inode));
+                Listing::new(os_text(path).into(), mark, texts(names), texts(own))
             });
+        let suffixes: Vec<OsString> = recorded.suffixes.iter().map(OsString::from).collect();
         let missing = recorded.missing.iter().map(|(place, stem)| {
             let place = PathBuf::from(os_text(place));
             let known = start.folders.get(&place);
-            Missing::take(place, os_text(stem), known)
+            Missing::take(place, &os_text(stem), &suffixes, known)
         });
         Ok(Self {
             files: files.collect(),

@@ -93,15 +93,88 @@ def test_settings_of_the_project_that_an_import_read_count(project: Project) -> 
 
 
 @pytest.mark.parametrize("mode", ["w", "a", "w+"])
-def test_a_file_that_the_import_writes_does_not_count(project: Project, tmp_path: Path, mode: str) -> None:
+def test_a_file_that_the_import_only_writes_does_not_count(project: Project, tmp_path: Path, mode: str) -> None:
     log = tmp_path / "log"
-    text = (
-        f"with open({str(log)!r}, {mode!r}) as file:\n    file.write('imported')\nVALUE = open({str(log)!r}).read()\n"
-    )
-    project.dependency("dep_a.py", text)
+    project.dependency("dep_a.py", f"with open({str(log)!r}, {mode!r}) as file:\n    file.write('imported')\n")
     project.write("app.py", "import dep_a\n")
     with project.open() as environment, keeps(environment):
         log.write_text("written by somebody else")
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "w+"])
+def test_a_file_that_the_import_writes_and_reads_counts_as_it_left_it(
+    project: Project, tmp_path: Path, mode: str
+) -> None:
+    state = tmp_path / "state"
+    text = (
+        f"with open({str(state)!r}, {mode!r}) as file:\n    file.write('imported')\n"
+        f"VALUE = open({str(state)!r}).read()\n"
+    )
+    project.dependency("dep_a.py", text)
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        with keeps(environment):
+            assert value_of(environment) == "imported"
+        with rebuilds(environment, "state changed"):
+            state.write_text("written by somebody else")
+
+
+def test_a_file_that_the_import_opens_for_both_and_reads_counts(project: Project, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_text("old")
+    project.dependency("dep_a.py", f"with open({str(state)!r}, 'r+') as file:\n    VALUE = file.read()\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        with rebuilds(environment, "state changed"):
+            state.write_text("new")
+        assert value_of(environment) == "new"
+
+
+def test_a_module_that_the_import_generates_counts(project: Project) -> None:
+    generated = project.site / "dep_generated.py"
+    text = f"""
+    import os
+    if not os.path.exists({str(generated)!r}):
+        with open({str(generated)!r}, "w") as file:
+            file.write("VALUE = 'generated'")
+    from dep_generated import VALUE
+    """
+    project.dependency("dep_a.py", text)
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        with keeps(environment):
+            assert value_of(environment) == "generated"
+        with rebuilds(environment, "dep_generated.py changed"):
+            generated.write_text("VALUE = 'edited'\n")
+        assert value_of(environment) == "edited"
+
+
+def test_a_lock_that_an_import_leaves_where_it_looked_does_not_count(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    text = f"""
+    import os
+    NAMES = os.listdir({str(folder)!r})
+    with open({str(folder)!r} + f"/{{os.getpid()}}.lock", "w") as file:
+        file.write("x")
+    """
+    project.dependency("dep_a.py", text)
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        with keeps(environment):
+            assert environment.run(abs, -1) == 1
+        with rebuilds(environment, "job appeared"):
+            (folder / "job").touch()
+
+
+def test_what_is_another_file_for_each_process_does_not_count(project: Project, tmp_path: Path) -> None:
+    """As `/etc/mtab`, which leads to `/proc/self/mounts`."""
+    link = tmp_path / "mounts"
+    link.symlink_to("/proc/self/mounts" if Path("/proc/self/mounts").exists() else "/dev/null")
+    project.dependency("dep_a.py", f"with open({str(link)!r}) as file:\n    VALUE = len(file.read())\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment, keeps(environment):
+        assert environment.run(abs, -1) == 1
 
 
 def test_a_file_that_the_import_replaces_does_not_count(project: Project, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -267,3 +268,114 @@ def test_another_path_of_the_host_counts(project: Project, tmp_path: Path, monke
         assert value_of(environment) == "in front"
         with keeps(environment):
             assert "dep_a" in environment.modules
+
+
+# -- how a package asks, and what it sees of being watched ---------------------------------------
+
+ASKING = {
+    "in keys()": "VALUE = 'FH_ASKED' in os.environ.keys()",
+    "keys() & names": "VALUE = bool(os.environ.keys() & {'FH_ASKED'})",
+    "in items()": "VALUE = ('FH_ASKED', 'yes') in os.environ.items()",
+    "after a copy": "copy = dict(os.environ)\nVALUE = os.environ.get('FH_ASKED') is not None",
+    "after keys()": "keys = os.environ.keys()\nVALUE = os.environ.get('FH_ASKED') is not None",
+}
+
+
+@pytest.mark.parametrize("asking", ASKING)
+def test_each_way_to_ask_for_a_variable_counts(project: Project, monkeypatch: pytest.MonkeyPatch, asking: str) -> None:
+    project.dependency("dep_a.py", f"import os\n{ASKING[asking]}\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        assert value_of(environment) is False
+        with rebuilds(environment, "FH_ASKED differs"):
+            monkeypatch.setenv("FH_ASKED", "yes")
+        assert value_of(environment) is True
+
+
+def test_the_first_variable_counts_when_it_is_asked_for_alone(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the one that a copy of all would begin with."""
+    first = next(iter(os.environ))
+    project.dependency("dep_a.py", f"import os\nkeys = os.environ.keys()\nVALUE = os.environ[{first!r}]\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        before = value_of(environment)
+        with rebuilds(environment, f"{first} differs"):
+            monkeypatch.setenv(first, before + "x")
+
+
+@pytest.mark.parametrize("asking", ["os.getcwdb()", "os.path.abspath(b'x')"])
+def test_the_directory_counts_in_bytes_as_well(
+    project: Project, folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch, asking: str
+) -> None:
+    project.dependency("dep_a.py", f"import os\nVALUE = {asking}\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment, rebuilds(environment, "the working directory differs"):
+        monkeypatch.chdir(folders[1])
+
+
+def test_packages_can_not_tell_that_they_are_watched(project: Project) -> None:
+    text = """
+    import copy, os
+    KIND = type(os.environ)
+    COPIED = copy.copy(os.environ)
+    class Holder:
+        cwd = os.getcwd
+    from os import getcwd, environ
+    """
+    project.dependency("dep_a.py", text)
+    project.write("app.py", "import dep_a\n")
+
+    def look() -> tuple[object, ...]:
+        import dep_a
+
+        plain = vars(dep_a.KIND)
+        return (
+            dep_a.KIND.__name__,
+            type(dep_a.COPIED) is dep_a.KIND,
+            dep_a.environ is os.environ,
+            dep_a.getcwd is os.getcwd,
+            "keys" in plain,
+            plain["__getitem__"].__module__,
+        )
+
+    with project.open() as environment:
+        assert environment.run(look) == ("_Environ", True, True, True, False, "os")
+
+
+def test_what_a_package_puts_in_place_of_getcwd_stays(project: Project) -> None:
+    project.dependency("dep_a.py", "import os\nos.getcwd = lambda: '/patched'\n")
+    project.write("app.py", "import dep_a\n")
+    with project.open() as environment:
+        assert environment.run(lambda: os.getcwd()) == "/patched"
+
+
+def test_a_call_finds_one_state_of_a_host_that_changes_it_all_the_time(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.dependency("dep_a.py", "import os\nVALUE = os.environ['FH_FLIPS']\n")
+    project.write("app.py", "import dep_a\n")
+    monkeypatch.setenv("FH_FLIPS", "0")
+
+    def same() -> bool:
+        import dep_a
+
+        return bool(os.environ["FH_FLIPS"] == dep_a.VALUE)
+
+    over = threading.Event()
+
+    def flip() -> None:
+        value = 0
+        while not over.is_set():
+            value = 1 - value
+            os.environ["FH_FLIPS"] = str(value)
+
+    with project.open() as environment:
+        flipping = threading.Thread(target=flip)
+        flipping.start()
+        try:
+            assert all(environment.run(same) for _ in range(20))
+        finally:
+            over.set()
+            flipping.join()

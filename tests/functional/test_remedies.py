@@ -162,3 +162,50 @@ def test_an_effect_of_the_table_is_kept(project: Project) -> None:
 
 def test_each_kind_of_the_table_is_proved_here() -> None:
     assert {entry.kind for entry in _remedies.load()} == set(_remedies.KINDS) - {"left-out"}
+
+
+def test_a_generator_in_a_default_argument_is_seeded(project: Project) -> None:
+    """As aiohttp's websocket writer has one."""
+    project.dependency("aiohttp/__init__.py")
+    text = """
+    import random
+    class WebSocketWriter:
+        def __init__(self, *, random=random.Random()):
+            self.mask = random.random()
+    """
+    project.dependency("aiohttp/http_websocket.py", text)
+    project.write("app.py", "from aiohttp import http_websocket\n")
+
+    def mask() -> float:
+        from aiohttp import http_websocket
+
+        return float(http_websocket.WebSocketWriter().mask)
+
+    with project.open() as environment:
+        assert "aiohttp.http_websocket" in environment.modules
+        assert len({environment.run(mask) for _ in range(3)}) == 3
+
+
+def test_a_package_that_was_used_by_an_import_leaves_that_out(project: Project) -> None:
+    """As numba's parallel code leaves a pool behind."""
+    for folder in ("numba", "numba/np", "numba/np/ufunc"):
+        project.dependency(f"{folder}/__init__.py")
+    project.dependency("numba/np/ufunc/parallel.py", "_is_initialized = False\n")
+    project.dependency("computing.py", "from numba.np.ufunc import parallel\nparallel._is_initialized = True\n")
+    project.write("app.py", "import numba\nfrom numba.np.ufunc import parallel\nimport computing\n")
+    with project.open() as environment:
+        assert environment.verdicts["computing"].startswith("left out: ")
+        assert "numba" in environment.verdicts["computing"]
+        assert environment.verdicts["numba"].startswith("safe")
+        assert "numba.np.ufunc.parallel" in environment.modules
+
+
+def test_the_loop_of_a_hub_blames_nobody(project: Project) -> None:
+    """As gevent makes one at the first use, which may be anybody's import."""
+    project.dependency("gevent/__init__.py", "def reinit(): pass\n")
+    project.dependency("gevent/_hub_local.py", "hub = None\ndef get_hub_if_exists(): return hub\n")
+    text = "import select\nfrom gevent import _hub_local\n_hub_local.hub = select.epoll()\n"
+    project.dependency("requesting.py", text)
+    project.write("app.py", "import gevent\nfrom gevent import _hub_local\nimport requesting\n")
+    with project.open() as environment:
+        assert "requesting" in environment.modules, environment.verdicts
