@@ -21,6 +21,7 @@ TEST_ARGS ?=
 PYTHONS ?= all
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+SAFETY_ARGS ?=
 
 VENV := .venv
 STAMPS := $(VENV)/.stamps
@@ -37,8 +38,8 @@ export PIP_NO_INPUT := 1
 # An activated conda or a PYTHONPATH of the user's shell would mix foreign packages into the environment.
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help build-develop build-release demo test test-rust test-python test-heavy test-pythons lint bench docs clean \
-	clean-venv check check-lint
+.PHONY: help build-develop build-release demo test test-rust test-python test-heavy test-pythons lint bench safety docs \
+	clean clean-venv check check-lint
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [...]"
@@ -90,16 +91,21 @@ bench: build-release $(STAMPS)/test $(STAMPS)/demo  ## Measure an optimised buil
 	@test -f benches/bench.py || { echo "benches/bench.py is not in this checkout" >&2; exit 1; }
 	$(IN_VENV) benches/bench.py $(BENCH_ARGS)
 
+# It makes its own environments, in .venv-safety.
+safety: build-develop  ## Try the packages of docs/safety.md and write its tables (SAFETY_ARGS="--only numpy pandas")
+	@echo "the packages of the matrix take several GB in .venv-safety"
+	$(IN_VENV) -m safety.matrix $(SAFETY_ARGS)
+
 docs: $(STAMPS)/docs  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(IN_VENV) -m mkdocs build --strict
 
 clean: clean-venv  ## Remove the virtual environment and everything that was built
 	rm -rf target site dist .pytest_cache .mypy_cache .ruff_cache
 	rm -f firehot/_core*.so
-	find firehot tests benches demopackage external-package -name __pycache__ -prune -exec rm -rf {} +
+	find firehot tests benches safety demopackage external-package -name __pycache__ -prune -exec rm -rf {} +
 
-clean-venv:  ## Remove the virtual environment only
-	rm -rf $(VENV)
+clean-venv:  ## Remove the virtual environments only
+	rm -rf $(VENV) .venv-safety
 
 # Before anything else: the tools, and that .venv is the one that was asked for.
 check:
