@@ -104,7 +104,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
         if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
             stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
     os.chdir(state["cwd"])
-    _uncover(inherited.at_start)
+    _uncover(inherited)
     importlib.invalidate_caches()
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
@@ -135,11 +135,12 @@ def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
         time.tzset()
 
 
-def _uncover(at_start: frozenset[str]) -> None:
+def _uncover(inherited: Inherited) -> None:
     """Takes modules out of `sys.modules` that another one of the same name hides in this process.
 
     Only entries of the path before the standard library's can hide what the template has loaded: the folder of the
-    script, mostly, with a `json.py` or a `utils.py` of the project in it.
+    script, mostly, with a `json.py` or a `utils.py` of the project in it. A folder that an import has put in front came
+    when they were loaded already, and hides nothing (ray brings copies of what is installed).
     """
     library = os.path.dirname(os.__file__)
     passed: list[str] = []
@@ -148,6 +149,8 @@ def _uncover(at_start: frozenset[str]) -> None:
         if folder == library:
             return
         passed.append(folder + os.sep)
+        if entry in inherited.path_before:
+            continue
         try:
             names = os.listdir(folder)
         except OSError:
@@ -155,7 +158,7 @@ def _uncover(at_start: frozenset[str]) -> None:
         for name in names:
             stem, _, suffix = name.partition(".")
             module = sys.modules.get(stem)
-            if module is None or stem in at_start or stem == "__main__":
+            if module is None or stem in inherited.at_start or stem == "__main__":
                 continue
             file = getattr(module, "__file__", None)
             if not isinstance(file, str) or os.path.abspath(file).startswith(tuple(passed)):

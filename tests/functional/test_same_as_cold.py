@@ -352,3 +352,13 @@ def test_warnings_are_errors_where_the_host_has_them(scripts: Scripts, script_pa
     )
     finished = scripts.run_command([sys.executable, "-W", "error", str(path)], env=CHILDWORK)
     assert finished.ok() == "UserWarning\n"
+
+
+def test_a_folder_that_an_import_puts_on_the_path_hides_nothing_that_was_loaded_before(project: Project) -> None:
+    project.dependency("dep_copied/__init__.py")
+    project.dependency("dep_bundle/__init__.py", "import sys\nsys.path.insert(0, __path__[0] + '/copies')\n")
+    project.dependency("dep_bundle/copies/dep_copied/__init__.py")
+    project.write("app.py", "import dep_copied\nimport dep_bundle\n")
+    with project.open() as environment:
+        names = environment.run(childwork.loaded_modules)
+        assert "dep_copied" in names and "dep_bundle" in names
