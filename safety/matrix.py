@@ -44,6 +44,9 @@ def run_case(prepared: Prepared, *arguments: str, limit: float = _CASE) -> dict[
         kind, name, *more = arguments
         command = [prepared.python, "-m", "safety.case", kind, name, str(out), *more]
         environment = {**os.environ, **_LOOPBACK, **prepared.variables}
+        # Verdicts are found anew; the fonts that matplotlib has found need not be.
+        environment["XDG_CACHE_HOME"] = str(Path(folder, "cache"))
+        environment["MPLCONFIGDIR"] = str(environments.FOLDER / "matplotlib")
         environment.pop("VIRTUAL_ENV", None)
         start = time.monotonic()
         with log.open("wb") as said:
@@ -124,6 +127,9 @@ def try_one(recipe: Recipe, prepared: Prepared, versions: dict[str, str]) -> dic
     cold = run_case(prepared, "cold", recipe.name)
     found = run_case(prepared, "run", recipe.name)
     row: dict[str, Any] = {key: found.get(key) for key in ("threads", "left_out", "verdicts", "runs") if key in found}
+    tops = {module.partition(".")[0] for module in recipe.modules}
+    verdicts = row.get("verdicts", {})
+    row["verdicts"] = {name: text for name, text in verdicts.items() if name in tops or text.startswith("left out")}
     row["cold"] = cold
     row["modules"] = list(recipe.modules)
     row["distribution"] = _distribution(recipe)

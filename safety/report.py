@@ -78,8 +78,9 @@ def _verdict(row: dict[str, Any]) -> str:
     """Firehot's own verdict on what the recipe preloads."""
     tops = list(dict.fromkeys(module.split(".")[0] for module in row.get("modules", [])))
     verdicts = row.get("verdicts", {})
-    names = [row.get("distribution", ""), *tops, *row.get("modules", [])]
-    return "; ".join(dict.fromkeys(verdicts[name] for name in names if name in verdicts))
+    found = {name: verdicts[name] for name in (*tops, *row.get("modules", [])) if name in verdicts}
+    # What is left out is said by the column's first part.
+    return "; ".join(dict.fromkeys(text for text in found.values() if not text.startswith("left out")))
 
 
 def _together(name: str, found: dict[str, Any]) -> list[str]:

@@ -16,6 +16,8 @@ def torch_work() -> object:
     y = (x[:, :1] > 0).float()
     a = torch.randn(600, 600)
     assert torch.linalg.matrix_norm(a @ a.T) > 0 and torch.get_num_threads() >= 1
+    # Large enough for OpenMP to be asked.
+    assert abs(float(torch.ones(2_000_000).sin().mean()) - 0.8415) < 0.001
     model = torch.nn.Sequential(torch.nn.Linear(20, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
     loss = torch.nn.BCEWithLogitsLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
