@@ -177,7 +177,7 @@ def main() -> None:
     if not options.only:
         facts = {"recipes": {}}
     try_all([RECIPES[name] for name in options.only or RECIPES], facts, extras=options.extras or not options.only)
-    bad = [name for name, row in facts["recipes"].items() if "untried" not in row and report.problems(row)]
+    bad = report.failures(facts)
     sys.exit(f"not as they should be: {', '.join(bad)}" if bad else 0)
 
 

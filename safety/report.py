@@ -28,12 +28,13 @@ def tables(facts: dict[str, Any]) -> str:
     lines = [
         "",
         f"Written by `make safety` on {facts['date']}: CPython {facts['python']}, Linux {facts['kernel']}, "
-        f"{facts['cores']} cores. {len(good)} of {len(tried)} packages as they should be.",
+        f"{facts['cores']} cores. {len(good)} of {len(tried)} recipes worked in children as in a cold process.",
         "",
         "Each package is imported in a template of its own, then used with real work (`safety/recipes/`) in two "
         "children one after the other and in two at once; all four have to return what a cold process returns and to "
         "end with 0. Threads are the kernel's, after the imports in a cold process and in the template when it is "
-        "ready. Times are the longest of one run on a busy machine: they show hangs, not speed.",
+        "ready. Times are the longest of one run on a busy machine, those of children with the import of the recipes: "
+        "they show hangs, not speed.",
         "",
         "| package | version | threads, cold → template | verdict | four children | work, cold → child | child's end |",
         "|---|---|---|---|---|---|---|",
@@ -46,10 +47,29 @@ def tables(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def failures(facts: dict[str, Any]) -> list[str]:
+    """Everything that is not as it should be, by name."""
+    found = [name for name, row in facts["recipes"].items() if "untried" not in row and problems(row)]
+    for kind in ("random", "together"):
+        for name, part in facts.get(kind, {}).items():
+            found += [f"{kind} {name}"] * ("problem" in part)
+            found += [row["name"] for row in part.get("rows", []) if _is_bad(row)]
+            found += [f"{trial['name']} among all" for trial in part.get("trials", []) if _errors(trial)]
+    return found
+
+
+def _is_bad(row: dict[str, Any]) -> bool:
+    return bool(row["errors"]) or not row["differ"] or row["seed_wins"] is False
+
+
+def _errors(row: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(run["error"] for run in row.get("runs", []) if run["error"]))
+
+
 def problems(row: dict[str, Any]) -> list[str]:
     """What is wrong with a recipe's row, in words."""
     found = list(row.get("problems", []))
-    errors = list(dict.fromkeys(run["error"] for run in row.get("runs", []) if run["error"]))
+    errors = _errors(row)
     cold = row.get("cold", {})
     if cold.get("error"):
         found.append(f"cold: {cold['error']}")
@@ -87,7 +107,7 @@ def _together(name: str, found: dict[str, Any]) -> list[str]:
     if "problem" in found:
         return [f"All packages of `{name}` in one template: {found['problem']}."]
     template, trials = found["template"], found["trials"]
-    bad = [trial for trial in trials if any(run["error"] for run in trial["runs"])]
+    bad = [trial for trial in trials if _errors(trial)]
     threads = template["threads"] or []
     lines = [
         f"All {len(trials)} packages of the environment `{name}` in one template: {len(threads)} threads "
@@ -97,8 +117,7 @@ def _together(name: str, found: dict[str, Any]) -> list[str]:
     for module, reason in template["left_out"].items():
         lines.append(f"- `{module}` was left out: {_cell(reason)}")
     for trial in bad:
-        errors = dict.fromkeys(run["error"] for run in trial["runs"] if run["error"])
-        lines.append(f"- {trial['name']}: {_cell('; '.join(errors))}")
+        lines.append(f"- {trial['name']}: {_cell('; '.join(_errors(trial)))}")
     if len(lines) > 1:
         lines.insert(1, "")
     return lines

@@ -44,3 +44,16 @@ def test_a_child_that_returns_something_else_than_a_cold_process_is_a_problem() 
     assert report.problems({**ROW, "cold": {"value": 41}}) == ["a child returned something else than a cold process"]
     assert report.problems({**ROW, "runs": [{**RUN, "error": "hung"}, RUN]}) == ["hung"]
     assert report.problems({**ROW, "cold": {"error": "broken"}}) == ["cold: broken"]
+
+
+def test_what_fails_is_named_wherever_it_was_tried() -> None:
+    drawn = {"name": "draws", "errors": [], "differ": False, "seed_wins": None}
+    facts = {
+        "recipes": {"small": ROW, "untried": {"untried": "no wheel"}},
+        "random": {"data": {"rows": [drawn, {**drawn, "differ": True}]}},
+        "together": {
+            "data": {"trials": [{"name": "small", "runs": [{**RUN, "error": "hung"}]}]},
+            "web": {"problem": "x"},
+        },
+    }
+    assert report.failures(facts) == ["draws", "small among all", "together web"]
