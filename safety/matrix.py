@@ -156,8 +156,20 @@ def save(facts: dict[str, Any]) -> None:
         kernel=platform.release().split("-")[0],
         cores=os.cpu_count(),
     )
-    FACTS.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    FACTS.write_text(_text(facts), "utf-8")
     report.write(PAGE, facts)
+
+
+def _text(facts: dict[str, Any]) -> str:
+    """JSON with a line for each entry, so that two runs can be compared."""
+    parts = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in value.items())
+            parts.append(f" {json.dumps(key)}: {{\n{lines}\n }}")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def main() -> None:

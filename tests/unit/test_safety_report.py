@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+if find_spec("safety") is None:
+    # firehot was installed from a wheel, and the checkout is not on the path.
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from safety import report
 
