@@ -219,9 +219,10 @@ class Watch:
 def is_made(where: str) -> bool:
     """Whether `module:name` is there and true, or returns something when it is called; imports nothing."""
     module, _, name = where.partition(":")
-    found: Any = getattr(sys.modules.get(module), name, None)
-    made: Any = found() if callable(found) else found
-    return made is not None and made is not False
+    found: object = getattr(sys.modules.get(module), name, None)
+    if callable(found):
+        return found() is not None
+    return bool(found)
 
 
 def _excuses(entry: Entry, kind: str, importer: str, is_guess: bool) -> bool:
@@ -230,7 +231,7 @@ def _excuses(entry: Entry, kind: str, importer: str, is_guess: bool) -> bool:
         return False
     if entry.get("if_made") is not None:
         return is_guess and is_made(entry["if_made"])
-    return importer.partition(".")[0] == entry["package"]
+    return bool(importer.partition(".")[0] == entry["package"])
 
 
 def _current_folder() -> str | None:
