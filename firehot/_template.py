@@ -24,6 +24,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from functools import partial
 from posix import _exit, close, fork, getpid, getppid, kill, read, waitpid
 from select import poll as Poll
 from signal import getsignal, pthread_sigmask, set_wakeup_fd
@@ -86,6 +87,8 @@ class Template:
         self._finalizers: list[Any] = []
         self._recorder = _stamp.Recorder(setup["launched"])
         _process.die_with_parent(host)
+        # Before any package has put a handler of its own there, in which a child may hang.
+        os.register_at_fork(after_in_child=partial(_die_with_template, self._pid))
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
@@ -121,6 +124,9 @@ class Template:
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
             census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"])
+            # From here on the host is watched in `serve`, so that it can go in good order.
+            if self._host_watch >= 0:
+                _process.die_with_parent(self._host, clear=True)
             start, late = self._recorder.start_modules(), self._recorder.new_modules()
             body = self._recorder.body()
             del self._recorder
@@ -241,9 +247,6 @@ class Template:
         os.set_blocking(self._wake_write, False)
         set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         set_handler(signal.SIGCHLD, lambda *_: None)
-        # From here on the host is watched in `serve`, so that it can go in good order.
-        if self._host_watch >= 0:
-            _process.die_with_parent(self._host, clear=True)
         gc.collect()
         gc.freeze()
         _process.flush_streams()
@@ -332,9 +335,27 @@ def _enter_host_state(setup: dict[str, Any]) -> None:
 
 def _fork_quietly() -> int:
     """`fork`, without the DeprecationWarning about threads (3.12): `-W error` raises it when the child runs already."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return fork()
+    _FORKING.active = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return fork()
+    finally:
+        _FORKING.active = False
+
+
+class _Forking:
+    """Whether the template itself forks: what its children fork may outlive it."""
+
+    active = False
+
+
+_FORKING = _Forking()
+
+
+def _die_with_template(template: int) -> None:
+    if _FORKING.active:
+        _process.die_with_parent(template)
 
 
 def _describe(error: BaseException) -> str:
