@@ -60,9 +60,11 @@ impl<'a> Readiness<'a> {
         match poll(&mut self.fds, patience(deadline)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
-                // The kernel has no memory for its own table: try again, but do not spin.
+                // The kernel has no memory for its own table, or the table is longer than the limit of descriptors, which
+                // may have been lowered: nothing here blocks, so everything is looked at, but not in a spin.
                 log::error!("could not wait for events: {error}");
                 thread::sleep(Duration::from_millis(50));
+                return self.slots;
             }
         }
         self.slots
