@@ -9,8 +9,11 @@ use super::running::Due;
 use super::template::{Phase, TemplateId};
 use crate::protocol::message::ChildId;
 
-/// From the end of the last child to SIGKILL for a template that was told to go.
-const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+/// From the end of the last child to SIGKILL for a template that was told to go; and how long a template may take to
+/// tell of the death of a child that was killed.
+pub(super) const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+/// The same when the environment is closed in a hurry: what works does it in milliseconds.
+const LEAST_RETIRE_LIMIT: Duration = Duration::from_secs(1);
 /// How long a child that has returned may go on when its environment is closed.
 const RETURNED_LIMIT: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,13 @@ impl Owner {
 
     pub(super) fn close(&mut self, grace: Duration) {
         self.closing = true;
+        // However little time the children are given, a template that is suspended does not get more.
+        let patience = grace.clamp(LEAST_RETIRE_LIMIT, RETIRE_LIMIT);
+        self.patience = self.patience.min(patience);
+        let latest = Instant::now() + self.patience;
+        for goodbye in self.goodbyes.values_mut() {
+            *goodbye = latest.min(*goodbye);
+        }
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for id in children {
             let Some(child) = self.children.get_mut(&id) else {
@@ -71,7 +81,7 @@ impl Owner {
         if retiring && !self.children.values().any(|child| child.template == id) {
             self.goodbyes
                 .entry(id)
-                .or_insert_with(|| Instant::now() + RETIRE_LIMIT);
+                .or_insert_with(|| Instant::now() + self.patience);
         }
     }
 
@@ -117,7 +127,7 @@ impl Owner {
             }
             Due::Terminate(_, grace) => self.stop(id, grace),
             Due::Kill(_) => {
-                child.due = Due::Gone(Instant::now() + RETIRE_LIMIT);
+                child.due = Due::Gone(Instant::now() + self.patience);
                 self.signal(id, nix::libc::SIGKILL);
             }
         }

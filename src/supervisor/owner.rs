@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::child::{Cause, Ticket};
 use super::dispatcher::{Command, Dispatcher, Exec};
+use super::endings::RETIRE_LIMIT;
 use super::link::Wakeups;
 use super::pump::PumpSender;
 use super::readiness::{Readiness, Slot};
@@ -29,6 +30,8 @@ pub(super) struct Owner {
     leftovers: BTreeMap<ChildId, Leftover>,
     /// When a template that was told to go is killed.
     pub(super) goodbyes: BTreeMap<TemplateId, Instant>,
+    /// How long a template may take to go, or to tell of a death.
+    pub(super) patience: Duration,
     next: u64,
     pub(super) closing: bool,
 }
@@ -42,6 +45,7 @@ impl Owner {
             children: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             goodbyes: BTreeMap::new(),
+            patience: RETIRE_LIMIT,
             next: 0,
             closing: false,
         }
