@@ -27,6 +27,7 @@ mod resolve;
 mod scanner;
 mod slice;
 mod strings;
+mod threads;
 mod walk;
 
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ use ignore::{Match, WalkBuilder, WalkState};
 use walkdir::WalkDir;
 
 use super::cache::FileStamp;
+use super::threads::safe_threads;
 use super::Problem;
 
 /// Folders that hold what others wrote, or nothing to import.
@@ -117,10 +118,17 @@ impl Walker {
         links: &mut Vec<PathBuf>,
     ) {
         let (sender, receiver) = channel();
-        if rules {
-            with_rules(root, &self.folders, &sender);
-        } else {
-            without_rules(root, &self.folders, &sender);
+        match rules.then(safe_threads) {
+            Some(0) => {
+                self.problems.push(Problem {
+                    file: root.to_owned(),
+                    line: None,
+                    message: "no thread can be started: ignore rules are not obeyed".to_owned(),
+                });
+                without_rules(root, &self.folders, &sender);
+            }
+            Some(threads) => with_rules(root, threads, &self.folders, &sender),
+            None => without_rules(root, &self.folders, &sender),
         }
         drop(sender);
         let mut files = Vec::new();
@@ -147,13 +155,19 @@ impl Walker {
     }
 }
 
-fn with_rules(root: &Path, folders: &Mutex<HashSet<(u64, u64)>>, sender: &Sender<Event>) {
+fn with_rules(
+    root: &Path,
+    threads: usize,
+    folders: &Mutex<HashSet<(u64, u64)>>,
+    sender: &Sender<Event>,
+) {
     let walk = WalkBuilder::new(root)
         .follow_links(false)
         .require_git(false)
         // What git ignores is generated or foreign; `.ignore` and the user's own list are about searching.
         .ignore(false)
         .git_global(false)
+        .threads(threads)
         .build_parallel();
     walk.run(|| {
         let sender = sender.clone();
