@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
 
-from firehot import _call, _core, _forks, _host, hooks
+from firehot import _background, _call, _core, _forks, _host, hooks
 from firehot._output import show
 from firehot.errors import CallNotPicklable, EnvironmentClosedError
 from firehot.naming import NAME_REGISTRY
@@ -122,8 +122,7 @@ class Environment:
         # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
         # it, it is dropped, and the engine closes with it.
         arguments = (self._engine.pump(), weakref.ref(self))
-        self._pump = threading.Thread(target=_show_output, args=arguments, name="firehot-output", daemon=True)
-        self._pump.start()
+        self._pump = _background.start(_show_output, arguments, name="firehot-output")
         # Threads can't be joined any more when the interpreter takes objects down; exit functions run before.
         self._at_exit = partial(_close_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
@@ -305,8 +304,7 @@ class Environment:
             self._engine.wait_closed(10.0)
             raise
         finally:
-            if threading.current_thread() is not self._pump:
-                self._pump.join()
+            self._pump.join()
 
     def __enter__(self) -> Environment:
         """Itself."""
