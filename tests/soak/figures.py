@@ -30,7 +30,8 @@ class Figures:
 
     def table(self) -> str:
         rows = [
-            f"| {line.what} | {line.count:,} | {line.seconds:,.1f} s | {line.outcome} |" for line in sorted_by(self.lines)
+            f"| {line.what} | {line.count:,} | {line.seconds:,.1f} s | {line.outcome} |"
+            for line in sorted_by(self.lines)
         ]
         return "\n".join(["| what | count | time | outcome |", "|---|---:|---:|---|", *rows])
 

@@ -27,7 +27,11 @@ def command(folder: Path) -> list[str]:
     for place in (folder, *folder.rglob("*")):
         os.chown(place, SOMEBODY, SOMEBODY)
     identity = [f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups"]
-    reading = ["--bounding-set=-all,+dac_read_search", "--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
+    reading = [
+        "--bounding-set=-all,+dac_read_search",
+        "--inh-caps=-all,+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    ]
     return [setpriv, *identity, *reading]
 
 
