@@ -29,15 +29,9 @@ class Figures:
         self.lines.append(Figure(what, count, seconds, outcome))
 
     def table(self) -> str:
-        rows = [
-            f"| {line.what} | {line.count:,} | {line.seconds:,.1f} s | {line.outcome} |"
-            for line in sorted_by(self.lines)
-        ]
+        lines = sorted(self.lines, key=lambda line: line.what)
+        rows = [f"| {line.what} | {line.count:,} | {line.seconds:,.1f} s | {line.outcome} |" for line in lines]
         return "\n".join(["| what | count | time | outcome |", "|---|---:|---:|---|", *rows])
-
-
-def sorted_by(lines: list[Figure]) -> list[Figure]:
-    return sorted(lines, key=lambda line: line.what)
 
 
 def write_between_marks(page: Path, text: str) -> None:

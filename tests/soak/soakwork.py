@@ -11,6 +11,7 @@ import stat
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -146,9 +147,9 @@ def children_of_mine() -> int:
 
 
 def own_socket() -> socket.socket:
-    """The private socket of this child: its only one."""
+    """A copy of the private socket of this child: its only one."""
     (found,) = (fd for fd in range(3, 1024) if is_socket(fd))
-    return socket.socket(fileno=found)
+    return socket.socket(fileno=os.dup(found))
 
 
 def is_socket(fd: int) -> bool:
@@ -169,10 +170,8 @@ def send_and_return(data: bytes) -> str:
 
 
 def send_and_block(data: bytes) -> NoReturn:
-    try:
+    with suppress(OSError):
         own_socket().sendall(data)
-    except OSError:
-        pass
     block()
 
 
@@ -192,10 +191,8 @@ def send_from_a_daemon(data: bytes, go: str, done: str) -> str:
     sock = own_socket()
     if os.fork() == 0:
         wait_for(go)
-        try:
+        with suppress(OSError):
             sock.sendall(data)
-        except OSError:
-            pass
         Path(done).touch()
         os._exit(0)
     return "returned"

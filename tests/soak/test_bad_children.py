@@ -15,12 +15,12 @@ from scale import times
 from support import (
     Project,
     Scripts,
+    children_of,
     is_alive,
     marked_processes,
     needs_proc,
     open_descriptors,
     process_state,
-    read_line,
     wait_until,
 )
 
@@ -153,16 +153,14 @@ def test_a_child_whose_output_nobody_reads_can_be_killed_with_its_host(
         assert host.stderr.readline() == "running\n"
         # Until the backlog is full and the child's pipe as well.
         assert wait_until(lambda: len(marked_processes(nothing_is_left)) == 3)
-        child = wait_until(lambda: writer_of(nothing_is_left, host.pid))
+        child = wait_until(lambda: only_child_of_the_template(host.pid))
         assert wait_until(lambda: is_stuck(child))
         host.send_signal(signal.SIGTERM)
         assert host.wait(timeout=20) == -signal.SIGTERM
         assert wait_until(lambda: not marked_processes(nothing_is_left), 2)
 
 
-def writer_of(mark: str, host: int) -> int | None:
-    from support import children_of
-
+def only_child_of_the_template(host: int) -> int | None:
     (template,) = children_of(host)
     children = children_of(template)
     return children[0] if children else None

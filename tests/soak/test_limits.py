@@ -1,4 +1,4 @@
-"""Little is left to work with: processes, memory, descriptors, disk. An error that says so, and all is well afterwards."""
+"""Little is left to work with: processes, memory, descriptors, disk. An error says so, and then all is well again."""
 
 from __future__ import annotations
 
@@ -198,7 +198,8 @@ free = int(sys.argv[1])
 SOFT = 300
 
 def held():
-    return sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/dev/fd") if os.path.lexists(f"/proc/self/fd/{fd}"))
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/dev/fd")]
+    return [os.readlink(link) for link in links if os.path.lexists(link)]
 
 def assert_held(count):
     # What could not be opened is taken down on another thread.
@@ -241,19 +242,24 @@ def test_a_host_with_few_descriptors_gets_an_error_and_loses_none(
     scripts: Scripts, script_package: str, measure: Measure
 ) -> None:
     """With each number of free descriptors: an exec, an update, an opening."""
-    rounds = range(0, 26)
+    rounds = range(26)
     outcomes: list[str] = []
     with measure("EMFILE in the host: exec, update, open", 3 * len(rounds)) as outcome:
         finished = scripts.run(
             HOST_WITHOUT_DESCRIPTORS
             + """
+def edit_and_update(environment, number):
+    with open("my_package/app.py", "a") as file:
+        file.write(f"import abc as a{number}, bisect\\n")
+    return environment.update_environment()
+
 for free in range(26):
     with isolate_imports("my_package") as environment:
         environment.exec(soakwork.double, 2).wait()
         assert_held(OPEN)
         for call in (
             lambda: environment.exec(soakwork.double, 2).wait(),
-            lambda: (open("my_package/app.py", "a").write(f"import abc as a{free}, bisect\\n"), environment.update_environment())[1],
+            lambda: edit_and_update(environment, free),
         ):
             taken = fill()
             print(attempt(call))

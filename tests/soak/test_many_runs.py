@@ -42,6 +42,13 @@ class Holding:
         )
 
 
+def at_rest(template: int) -> tuple[Holding, Holding]:
+    """Host and template; the descriptors of a child are closed in the moment that its end is told."""
+    still = Holding.of(os.getpid())
+    wait_until(lambda: Holding.of(os.getpid()).descriptors < still.descriptors, 0.2)
+    return Holding.of(os.getpid()), Holding.of(template)
+
+
 def growth(before: Holding, after: Holding) -> str:
     return (
         f"{after.descriptors - before.descriptors:+} descriptors, {after.threads - before.threads:+} threads, "
@@ -71,11 +78,11 @@ def test_ten_thousand_runs_add_nothing_to_host_and_template(project: Project, me
         # Until both have allocated what they reuse.
         for number in range(max(20, count // 20)):
             run(number)
-        before = Holding.of(os.getpid()), Holding.of(template)
+        before = at_rest(template)
         with measure(f"runs, one after the other ({output})", count) as outcome:
             for number in range(count):
                 run(number)
-            after = Holding.of(os.getpid()), Holding.of(template)
+            after = at_rest(template)
             outcome += [f"host {growth(before[0], after[0])}", f"template {growth(before[1], after[1])}"]
         assert env.run(os.getppid) == template
         assert_no_growth(before[0], after[0])
@@ -94,7 +101,7 @@ def test_five_hundred_run_at_once(env: Environment, tmp_path: Path, measure: Mea
         first = env.exec(os.getppid)
         template = first.result()
         first.wait()
-        before = Holding.of(os.getpid()), Holding.of(template)
+        before = at_rest(template)
         with measure("runs, all at once", count) as outcome:
             go = tmp_path / "go"
             processes = [
@@ -104,7 +111,7 @@ def test_five_hundred_run_at_once(env: Environment, tmp_path: Path, measure: Mea
             go.touch()
             assert [process.result() for process in processes] == list(range(count))
             assert [process.wait() for process in processes] == [0] * count
-            after = Holding.of(os.getpid()), Holding.of(template)
+            after = at_rest(template)
             outcome += [f"host {growth(before[0], after[0])}", f"template {growth(before[1], after[1])}"]
         for then, now in zip(before, after, strict=True):
             assert (now.descriptors, now.threads, now.zombies) == (then.descriptors, then.threads, 0)
