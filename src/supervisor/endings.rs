@@ -25,11 +25,12 @@ impl Owner {
         child.cancel();
         let now = Instant::now();
         let at = now.checked_add(grace).unwrap_or(now + FORK_LIMIT);
-        let at = match child.due {
-            Due::Kill(earlier) | Due::Gone(earlier) => earlier.min(at),
-            Due::Never | Due::Fork { .. } | Due::Limit(..) | Due::Terminate(..) => at,
+        child.due = match child.due {
+            // It is killed already: the wait for the news of it does not begin again.
+            Due::Gone(earlier) => Due::Gone(earlier.min(now + self.patience)),
+            Due::Kill(earlier) => Due::Kill(earlier.min(at)),
+            Due::Never | Due::Fork { .. } | Due::Limit(..) | Due::Terminate(..) => Due::Kill(at),
         };
-        child.due = Due::Kill(at);
         self.signal(id, nix::libc::SIGTERM);
     }
 
