@@ -26,6 +26,12 @@ class Figures:
     lines: list[Figure] = field(default_factory=list)
 
     def add(self, what: str, count: int, seconds: float, outcome: str) -> None:
+        """Tests that say the same share one line."""
+        for at, line in enumerate(self.lines):
+            if line.what == what:
+                outcomes = dict.fromkeys((line.outcome, outcome))
+                self.lines[at] = Figure(what, line.count + count, line.seconds + seconds, "; ".join(outcomes))
+                return
         self.lines.append(Figure(what, count, seconds, outcome))
 
     def table(self) -> str:

@@ -213,7 +213,7 @@ def test_a_child_that_never_reads_its_call_holds_up_nobody(project: Project) -> 
 @pytest.mark.parametrize("end", ["stop", "close", "continue"])
 def test_a_child_that_stops_itself_can_be_ended(project: Project, folder: Path, measure: Measure, end: str) -> None:
     count = times(50, least=2)
-    with measure(f"a child that stops itself (SIGSTOP): {end}", count):
+    with measure("a child that stops itself (SIGSTOP)", count):
         for _ in range(count):
             with project.open() as env:
                 process = env.exec(soakwork.stop_itself, str(folder))
@@ -236,7 +236,7 @@ def test_a_child_that_stops_itself_can_be_ended(project: Project, folder: Path, 
 @pytest.mark.parametrize("end", ["stop", "close"])
 def test_a_child_that_ignores_sigterm_is_killed(project: Project, folder: Path, measure: Measure, end: str) -> None:
     count = times(50, least=2)
-    with measure(f"a child that ignores SIGTERM: {end}", count):
+    with measure("a child that ignores SIGTERM", count):
         for _ in range(count):
             with project.open() as env:
                 process = env.exec(soakwork.ignore_sigterm, str(folder))

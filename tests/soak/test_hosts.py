@@ -66,7 +66,7 @@ def test_multiprocessing_in_the_host_works_beside_an_environment(
     scripts: Scripts, script_package: str, measure: Measure, method: str
 ) -> None:
     count = times(50, least=2)
-    with measure(f"multiprocessing pools in the host ({method})", count):
+    with measure("multiprocessing in the host: fork, spawn, forkserver", count):
         finished = scripts.run(
             """
             import multiprocessing, sys
@@ -121,7 +121,7 @@ def test_a_host_may_end_with_environments_open(
     scripts: Scripts, script_package: str, measure: Measure, nothing_is_left: str, end: str
 ) -> None:
     count = times(25, least=1)
-    with measure(f"a host that ends with three environments open: {end}", count):
+    with measure(f"hosts that end with environments open, in {len(ENDS)} ways", count):
         for _ in range(count):
             finished = scripts.run(
                 f"""
@@ -289,7 +289,7 @@ def test_a_host_patched_by_gevent_is_answered(
 ) -> None:
     pytest.importorskip("gevent")
     count = times(500, least=10)
-    with measure(f"runs of a host patched by gevent ({output})", count):
+    with measure("runs of a host patched by gevent", count):
         finished = scripts.run(GEVENT, output, str(count), env=SOAKWORK, timeout=1800 if count > 100 else 30)
     assert finished.ok().splitlines()[-1] == "well"
     assert not finished.stderr
