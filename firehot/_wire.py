@@ -47,11 +47,21 @@ def _json(header: dict[str, Any]) -> bytes:
 
 
 def decode(read_exactly: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]:
-    """The next frame of a stream that gives as many bytes as it is asked for."""
+    """The next frame of a stream that gives as many bytes as it is asked for.
+
+    Raises:
+        BadFrame: What comes is no frame.
+    """
     header_length, body_length = _PREFIX.unpack(read_exactly(_PREFIX.size))
     if header_length > _MAX_HEADER:
         raise BadFrame(f"header of {header_length} bytes, at most {_MAX_HEADER} allowed")
-    header: dict[str, Any] = json.loads(read_exactly(header_length))
+    text = read_exactly(header_length)
+    try:
+        header: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadFrame(f"header that is no JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise BadFrame(f"header that is no object: {text[:80]!r}")
     return header, read_exactly(body_length)
 
 
