@@ -38,7 +38,7 @@ export PIP_NO_INPUT := 1
 # An activated conda or a PYTHONPATH of the user's shell would mix foreign packages into the environment.
 unexport CONDA_PREFIX PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help build-develop build-release demo test test-rust test-python test-heavy test-pythons lint bench safety docs \
+.PHONY: help build-develop build-release demo test test-rust test-python soak test-pythons lint bench safety docs \
 	clean clean-venv check check-lint
 
 help:  ## List the targets
@@ -69,8 +69,10 @@ test-rust: | check
 test-python: build-develop $(STAMPS)/test $(STAMPS)/demo
 	$(IN_VENV) -m pytest -W error $(TEST_ARGS)
 
-test-heavy: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the slow and heavy cases that `make test` leaves out
-	$(IN_VENV) -m pytest -W error -m heavy $(TEST_ARGS)
+# Longer than any other test: faulthandler would end the host of one that works.
+soak: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the full counts of tests/soak and write their figures to docs/safety.md
+	FIREHOT_SOAK=1 cargo test --test frames
+	FIREHOT_SOAK=1 FIREHOT_SOAK_PAGE=docs/safety.md $(IN_VENV) -m pytest -W error -o faulthandler_timeout=4000 tests/soak $(TEST_ARGS)
 
 # The wheel is the build of build-develop, packed: maturin compiles nothing anew.
 test-pythons: $(STAMPS)/build | check  ## Run pytest on each CPython that is found or fetched (PYTHONS="3.10 3.15" or newest)

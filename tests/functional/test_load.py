@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import childwork
-import pytest
-from support import Project, needs_proc, open_descriptors
+from support import Project
 
 from firehot.environment import Environment
 
@@ -38,22 +35,3 @@ def test_environments_can_be_opened_one_after_the_other(project: Project) -> Non
     for number in range(5):
         with project.open() as environment:
             assert environment.run(childwork.double, number) == 2 * number
-
-
-@needs_proc
-@pytest.mark.heavy
-@pytest.mark.timeout(1800)
-def test_ten_thousand_runs_leave_no_descriptor(env: Environment) -> None:
-    def held_by_parent() -> int:
-        return len(os.listdir(f"/proc/{os.getppid()}/fd"))
-
-    first = env.exec(held_by_parent)
-    held = first.result()
-    first.wait()
-    before = open_descriptors()
-    for number in range(10_000):
-        process = env.exec(abs, -number)
-        assert process.result() == number
-        process.wait()
-    assert set(open_descriptors()) == set(before)
-    assert env.run(held_by_parent) == held

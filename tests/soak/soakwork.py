@@ -113,8 +113,9 @@ def exhaust_memory() -> int:
 
 def fill_its_pipe(folder: str) -> NoReturn:
     """Writes without end, and reads nothing."""
-    announce(folder)
     line = b"x" * 4095 + b"\n"
+    os.write(1, line)
+    announce(folder)
     while True:
         os.write(1, line)
 
@@ -221,3 +222,7 @@ def descriptors() -> dict[int, str]:
 def write_raw(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def raise_it(text: str) -> NoReturn:
+    raise LookupError(text)

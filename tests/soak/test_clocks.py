@@ -158,8 +158,10 @@ def test_no_deadline_goes_by_the_wall_clock(
     assert not finished.stderr
 
 
-WALL_CLOCK = re.compile(r"\bSystemTime::now\b|\btime\.time(_ns)?\(|\bdatetime\.(now|utcnow|today)\b|\bfrom time import\b")
-# Where it is read, and for what. Files are stamped by the wall clock, so that their age is told by it.
+WALL_CLOCK = re.compile(
+    r"\bSystemTime::now\b|\btime\.time(_ns)?\(|\bdatetime\.(now|utcnow|today)\b|\bfrom time import\b"
+)
+# Where it is read, and how often. Files are stamped by the wall clock, so that their age is told by it.
 READ_FOR_AGES = {"src/scan/cache.rs": 1}
 
 
