@@ -51,7 +51,7 @@ def announced(folder: Path, count: int = 1) -> list[int]:
 @needs_proc
 def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
     """As after a cold start they live on: firehot ends what it has started."""
-    count = times(50, least=2)
+    count = times(20, least=1)
     before = open_descriptors()
     with measure("a child that forks grandchildren, stopped", count):
         for _ in range(count):
@@ -68,7 +68,7 @@ def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: 
 
 @needs_proc
 def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
-    count = times(100, least=2)
+    count = times(50, least=2)
     before = open_descriptors()
     with measure("a child that leaves a daemon", count):
         for _ in range(count):
@@ -84,7 +84,7 @@ def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measur
 def test_a_child_that_closes_every_descriptor_is_told_and_can_be_stopped(
     env: Environment, folder: Path, measure: Measure
 ) -> None:
-    count = times(100, least=2)
+    count = times(50, least=2)
     with measure("a child that closes all descriptors", count):
         for _ in range(count):
             error = env.exec(soakwork.close_everything_and_return).exception(ANSWER)
@@ -99,7 +99,7 @@ def test_a_child_that_closes_every_descriptor_is_told_and_can_be_stopped(
 
 @needs_proc
 def test_a_child_that_exhausts_its_memory_is_told(env: Environment, measure: Measure) -> None:
-    count = times(100, least=2)
+    count = times(50, least=2)
     with measure("a child that exhausts its memory", count) as outcome:
         kinds = []
         for _ in range(count):
@@ -212,7 +212,7 @@ def test_a_child_that_never_reads_its_call_holds_up_nobody(project: Project) -> 
 @needs_proc
 @pytest.mark.parametrize("end", ["stop", "close", "continue"])
 def test_a_child_that_stops_itself_can_be_ended(project: Project, folder: Path, measure: Measure, end: str) -> None:
-    count = times(50, least=2)
+    count = times(20, least=1)
     with measure("a child that stops itself (SIGSTOP)", count):
         for _ in range(count):
             with project.open() as env:
@@ -235,7 +235,7 @@ def test_a_child_that_stops_itself_can_be_ended(project: Project, folder: Path, 
 
 @pytest.mark.parametrize("end", ["stop", "close"])
 def test_a_child_that_ignores_sigterm_is_killed(project: Project, folder: Path, measure: Measure, end: str) -> None:
-    count = times(50, least=2)
+    count = times(20, least=1)
     with measure("a child that ignores SIGTERM", count):
         for _ in range(count):
             with project.open() as env:

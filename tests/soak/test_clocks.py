@@ -109,7 +109,7 @@ def test_no_deadline_goes_by_the_wall_clock(
     scripts: Scripts, script_package: str, jumping_clock: Path, measure: Measure
 ) -> None:
     """Host, template and children all have a wall clock that jumps by days at each reading."""
-    count = times(100, least=2)
+    count = times(20, least=2)
     with measure("limits kept under a wall clock that jumps", 6 * count):
         finished = scripts.run(
             """

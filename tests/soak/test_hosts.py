@@ -21,7 +21,7 @@ def test_a_host_that_forks_and_runs_threads_is_answered(
     scripts: Scripts, script_package: str, measure: Measure
 ) -> None:
     """Forked in any state of the engine's threads, a copy of the host ends in its own way, and nobody hangs."""
-    count = times(1_000, least=6)
+    count = times(200, least=6)
     with measure("forks of a host with four threads asking", count):
         finished = scripts.run(
             """
@@ -65,7 +65,7 @@ def test_a_host_that_forks_and_runs_threads_is_answered(
 def test_multiprocessing_in_the_host_works_beside_an_environment(
     scripts: Scripts, script_package: str, measure: Measure, method: str
 ) -> None:
-    count = times(50, least=1)
+    count = times(10, least=1)
     with measure("multiprocessing in the host: fork, spawn, forkserver", count):
         finished = scripts.run(
             """
@@ -120,7 +120,7 @@ ENDS = {
 def test_a_host_may_end_with_environments_open(
     scripts: Scripts, script_package: str, measure: Measure, nothing_is_left: str, end: str
 ) -> None:
-    count = times(25, least=1)
+    count = times(5, least=1)
     with measure(f"hosts that end with environments open, in {len(ENDS)} ways", count):
         for _ in range(count):
             finished = scripts.run(
@@ -206,7 +206,7 @@ def test_a_host_that_ignores_sigchld_is_answered(scripts: Scripts, script_packag
 
 def test_a_host_on_uvloop_is_answered(scripts: Scripts, script_package: str, measure: Measure) -> None:
     pytest.importorskip("uvloop")
-    count = times(2_000, least=20)
+    count = times(500, least=20)
     with measure("runs awaited on uvloop", count):
         finished = scripts.run(
             """
@@ -288,7 +288,7 @@ def test_a_host_patched_by_gevent_is_answered(
     scripts: Scripts, script_package: str, measure: Measure, output: str
 ) -> None:
     pytest.importorskip("gevent")
-    count = times(500, least=10)
+    count = times(200, least=10)
     with measure("runs of a host patched by gevent", count):
         finished = scripts.run(GEVENT, output, str(count), env=SOAKWORK, timeout=1800 if count > 100 else 30)
     assert finished.ok().splitlines()[-1] == "well"

@@ -90,7 +90,7 @@ def test_ctrl_c_ends_every_wait(
     wait: str,
 ) -> None:
     """To the host alone, and to its whole group, as a terminal sends it: then children may end first."""
-    count = times(40, least=1)
+    count = times(10, least=1)
     slowest = 0.0
     script = scripts.save(host(*WAITS[wait]))
     third_party = tmp_path / "third_party"
@@ -160,7 +160,7 @@ def test_ctrl_c_at_random_moments_leaves_nothing(
     scripts: Scripts, script_package: str, moments: random.Random, measure: Measure, nothing_is_left: str
 ) -> None:
     """One host opens, runs, updates, stops and closes; each interrupt comes where it comes."""
-    count = times(1_000, least=10)
+    count = times(300, least=8)
     with measure("Ctrl-C at a random moment", count), scripts.start(LOOP, env=SOAKWORK) as process:
         assert read_line(process) == "started"
         for _ in range(count):

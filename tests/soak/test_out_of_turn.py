@@ -188,7 +188,7 @@ def test_terminal_control_bytes_are_passed_on(env: Environment, capfd: pytest.Ca
 
 def test_random_bytes_end_their_child_alone(env: Environment, moments: random.Random, measure: Measure) -> None:
     """Mutated outcomes as well: a bit flipped, cut, repeated, joined with others."""
-    count = times(2_000, least=20)
+    count = times(1_000, least=20)
     good = returned(list(range(20)))
     outcomes = {"a result": 0, "an error": 0}
     with measure("random bytes from a child", count) as outcome:

@@ -163,7 +163,7 @@ def test_bodies_of_any_size_arrive_whole_on_both_ways(env: Environment, moments:
 def test_random_values_and_texts_go_through_both_halves(
     env: Environment, moments: random.Random, measure: Measure
 ) -> None:
-    count = times(2_000, least=20)
+    count = times(500, least=10)
     with measure("random results and exceptions through both halves", count):
         for _ in range(count):
             value = [moments.randbytes(moments.randrange(3000)), some_text(moments)]
