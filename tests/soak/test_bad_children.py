@@ -184,22 +184,19 @@ def test_a_child_that_never_reads_its_call_holds_up_nobody(project: Project) -> 
         """
         import os, signal
 
-        forks = [0]
-
-        def before():
-            forks[0] += 1
-
         def in_child():
-            # The first fork is the template's own; the second is the child that shall stop.
-            if forks[0] == 2:
+            if os.path.exists(__file__ + ".stop"):
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-        os.register_at_fork(before=before, after_in_child=in_child)
+        os.register_at_fork(after_in_child=in_child)
         """,
     )
     project.write("app.py", "import dep_stop\n")
     with project.open() as env:
+        flag = project.dependency("dep_stop.py.stop")
         stuck = env.exec(len, bytes(32 << 20))
+        assert stuck.pid is not None and wait_until(lambda: process_state(stuck.pid or 0) == "T")
+        flag.unlink()
         assert env.run(soakwork.double, 2) == 4
         with pytest.raises(TimeoutError):
             stuck.result(timeout=0.1)

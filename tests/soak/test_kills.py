@@ -158,10 +158,22 @@ def test_a_kill_while_the_first_fork_hangs_is_answered(
             assert wait_until(lambda: not marked_processes(nothing_is_left), GONE)
 
 
+FORK_HANGS = """
+import os, time
+
+def in_child():
+    if os.path.exists(__file__ + ".hang"):
+        time.sleep(600)
+
+os.register_at_fork(after_in_child=in_child)
+"""
+
+
 def test_a_child_that_hangs_in_its_fork_dies_with_the_template(project: Project, nothing_is_left: str) -> None:
-    project.dependency("dep_first_fork.py", FIRST_FORK_HANGS.replace("if first[0]", "if not first[0]"))
-    project.write("app.py", "import dep_first_fork\n")
+    path = project.dependency("dep_fork.py", FORK_HANGS)
+    project.write("app.py", "import dep_fork\n")
     with project.open() as env:
+        Path(f"{path}.hang").touch()
         process = env.exec(soakwork.double, 21)
         (template,) = children_of(os.getpid())
         kill(template)
@@ -215,14 +227,14 @@ def test_a_host_killed_while_a_fork_hangs_leaves_no_process(
 ) -> None:
     third_party = tmp_path / "third_party"
     third_party.mkdir()
-    text = FIRST_FORK_HANGS if hang == "throwaway" else FIRST_FORK_HANGS.replace("if first[0]", "if not first[0]")
-    (third_party / "dep_first_fork.py").write_text(text)
-    scripts.save("import dep_first_fork\n", "my_package/app.py")
+    (third_party / "dep_fork.py").write_text(FIRST_FORK_HANGS if hang == "throwaway" else FORK_HANGS)
+    scripts.save("import dep_fork\n", "my_package/app.py")
     script = scripts.save(
-        """
+        f"""
         import soakwork
         from firehot import isolate_imports
         with isolate_imports("my_package") as environment:
+            open({str(third_party / "dep_fork.py.hang")!r}, "w").close()
             environment.run(soakwork.double, 2)
         """
     )

@@ -249,7 +249,7 @@ def test_nobody_else_may_look_into_a_template(env: Environment) -> None:
         assert not stat.S_IMODE(status.st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
 
 
-def test_nothing_is_written_to_home_or_temporary_folder(scripts: Scripts, script_package: str, tmp_path: Path) -> None:
+def test_what_is_written_at_home_is_for_the_user_alone(scripts: Scripts, script_package: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     finished = scripts.run(
@@ -267,4 +267,7 @@ def test_nothing_is_written_to_home_or_temporary_folder(scripts: Scripts, script
         },
     )
     assert finished.ok() == "4 4\n"
-    assert list(home.rglob("*")) == []
+    for path in home.rglob("*"):
+        status = path.stat()
+        assert status.st_uid == os.getuid()
+        assert not stat.S_IMODE(status.st_mode) & (stat.S_IRWXG | stat.S_IRWXO), path
