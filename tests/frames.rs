@@ -189,17 +189,20 @@ fn from_child() -> impl Strategy<Value = FromChild> {
 
 fn to_template() -> impl Strategy<Value = ToTemplate> {
     prop_oneof![
-        prop::collection::vec(
-            (some_text(), prop::collection::vec(some_text(), 0..3)),
-            0..5
+        (
+            prop::collection::vec(
+                (some_text(), prop::collection::vec(some_text(), 0..3)),
+                0..5
+            ),
+            any::<bool>()
         )
-        .prop_map(|imports| {
-            let imports = imports
-                .into_iter()
-                .map(|(module, names)| PreloadItem { module, names })
-                .collect();
-            ToTemplate::Preload { imports }
-        }),
+            .prop_map(|(imports, trial)| {
+                let imports = imports
+                    .into_iter()
+                    .map(|(module, names)| PreloadItem { module, names })
+                    .collect();
+                ToTemplate::Preload { imports, trial }
+            }),
         (any::<u64>(), any::<i32>()).prop_map(|(id, signal)| ToTemplate::Signal {
             id: ChildId(id),
             signal
