@@ -264,6 +264,8 @@ class Template:
             self._care.before_fork()
             pid = _fork_quietly()
         except Exception as error:
+            if getpid() != self._pid:
+                _exit(70)  # The fork did happen: this is the child, and there is one template.
             self._send(type="fork_failed", id=ident, error=str(error))
             pid = -1
         if pid == 0:
