@@ -10,7 +10,7 @@ _THREAD = r"""
 #define _GNU_SOURCE
 #include <pthread.h>
 
-static int running, quits, named;
+static int running, quits, returns, named;
 static pthread_t thread;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t change = PTHREAD_COND_INITIALIZER;
@@ -33,15 +33,23 @@ static void prepare(void) {
         pthread_join(thread, NULL);
     }
 }
-int start(int ends_at_forks) {
-    quits = ends_at_forks;
+static int begin(void) {
     running = 1;
-    pthread_atfork(prepare, NULL, NULL);
+    named = 0;
     if (pthread_create(&thread, NULL, work, NULL)) return -1;
     pthread_mutex_lock(&mutex);
     while (!named) pthread_cond_wait(&change, &mutex);
     pthread_mutex_unlock(&mutex);
     return 0;
+}
+static void begin_again(void) {
+    if (returns) begin();
+}
+int start(int ends_at_forks, int returns_after_forks) {
+    quits = ends_at_forks;
+    returns = returns_after_forks;
+    pthread_atfork(prepare, begin_again, begin_again);
+    return begin();
 }
 """
 
@@ -63,11 +71,17 @@ native = ctypes.CDLL(os.path.join(os.path.dirname(__file__), {name!r}))
 
 
 def thread_package(
-    project: Project, package: str, *, ends_at_forks: bool, library: str = "native.so", thread: str = "busy_worker"
+    project: Project,
+    package: str,
+    *,
+    ends_at_forks: bool,
+    returns: bool = False,
+    library: str = "native.so",
+    thread: str = "busy_worker",
 ) -> None:
-    """A package that starts a native thread when it is imported."""
+    """A package that starts a native thread when it is imported; one that ends at forks may return after them."""
     _compile(project, _THREAD, package, library, f'-DTHREAD="{thread}"')
-    text = f"assert not native.start({int(ends_at_forks)})\n"
+    text = f"assert not native.start({int(ends_at_forks)}, {int(returns)})\n"
     project.dependency(f"{package}/__init__.py", _LOAD.format(name=library) + text)
 
 
