@@ -59,7 +59,6 @@ pub(super) enum Command {
         id: ChildId,
         grace: Duration,
     },
-    IsAlive(TemplateId, Sender<bool>),
     Died(TemplateId),
     Close {
         grace: Duration,
@@ -188,16 +187,6 @@ impl Dispatcher {
     /// [`Error::Closed`].
     pub fn release(&self, id: ChildId) -> Result<(), Error> {
         self.send(Command::Release(id))
-    }
-
-    /// Whether a template can be forked.
-    ///
-    /// # Errors
-    /// [`Error::Closed`].
-    pub fn is_alive(&self, id: TemplateId) -> Result<bool, Error> {
-        let (answer, result) = bounded(1);
-        self.send(Command::IsAlive(id, answer))?;
-        result.recv().map_err(|_| Error::Closed)
     }
 
     /// SIGTERM, and SIGKILL after `grace`. Does not wait.

@@ -23,6 +23,10 @@ impl Owner {
             return;
         };
         child.cancel();
+        if matches!(child.due, Due::Fork { .. }) && !self.closing {
+            child.stop_when_forked(grace);
+            return;
+        }
         let now = Instant::now();
         let at = now.checked_add(grace).unwrap_or(now + FORK_LIMIT);
         child.due = match child.due {

@@ -150,9 +150,6 @@ impl Owner {
                     child.release();
                 }
             }
-            Command::IsAlive(id, answer) => {
-                let _ = answer.send(self.is_serving(id));
-            }
             Command::Died(id) => self.bury(id),
             Command::Close { grace } => self.close(grace),
         }
@@ -284,8 +281,12 @@ impl Owner {
                 }
             }
             FromTemplate::Forked { id, pid } => {
-                if let Some(child) = self.children.get_mut(&id) {
-                    child.forked(pid);
+                let unwanted = match self.children.get_mut(&id) {
+                    Some(child) => child.forked(pid),
+                    None => None,
+                };
+                if let Some(grace) = unwanted {
+                    self.stop(id, grace);
                 }
             }
             FromTemplate::ForkFailed { id, error } => {

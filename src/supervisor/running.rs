@@ -33,6 +33,8 @@ pub(super) struct Running {
     /// whose template died before can be given to another one, and when the template is known to be true.
     call: Option<(Vec<u8>, Arc<Vec<u8>>)>,
     released: bool,
+    /// It shall be stopped as soon as it is forked, with this grace.
+    unwanted: Option<Duration>,
     mode: Mode,
     tail: Tail,
 }
@@ -130,6 +132,7 @@ impl Running {
             returned: false,
             call: Some(call),
             released: false,
+            unwanted: None,
             mode,
             tail: Tail::default(),
         };
@@ -141,11 +144,19 @@ impl Running {
         self.call = None;
     }
 
-    pub(super) fn forked(&mut self, pid: i32) {
+    /// Has it stopped when it is forked. Until then the fork's own deadline counts: a slow fork is no reason to kill
+    /// the template, which others run in.
+    pub(super) fn stop_when_forked(&mut self, grace: Duration) {
+        self.unwanted = Some(self.unwanted.map_or(grace, |earlier| earlier.min(grace)));
+    }
+
+    /// The grace with which it is to be stopped at once, if nobody wants it any more.
+    pub(super) fn forked(&mut self, pid: i32) -> Option<Duration> {
         log::debug!("{} runs as process {pid}", self.ticket.name);
         self.due = self.due.forked();
         self.ticket.set_pid(pid);
         self.send_call();
+        self.unwanted.take()
     }
 
     /// It may have its call.
