@@ -23,8 +23,8 @@ class Engine:
             `stdlib_modules` (names).
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
-            of a module that must not be in a template and the reason), `safe` (modules that are not judged), `cache`
-            (folder for verdicts, or `None`).
+            of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
+            (implementation and version, which verdicts are about), `cache` (folder for verdicts, or `None`).
         setup: Called before each start of a template; makes the body of `setup`.
         launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 

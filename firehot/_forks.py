@@ -77,6 +77,7 @@ def policy(settings: ForkSettings, import_timeout: float) -> dict[str, Any]:
         "native_variables": [*_host.START_VARIABLES, *_remedies.native_variables()],
         "leave_out": settings.leave_out(),
         "safe": settings.safe(),
+        "python": f"{sys.implementation.cache_tag} {sys.version}",
         "cache": _cache_folder(),
     }
 

@@ -62,6 +62,7 @@ struct PolicyDict {
     native_variables: Vec<String>,
     leave_out: Vec<(String, String)>,
     safe: Vec<String>,
+    python: String,
     cache: Option<PathBuf>,
 }
 
@@ -120,6 +121,7 @@ impl Engine {
             native_variables: policy.native_variables,
             leave_out: policy.leave_out,
             safe: policy.safe,
+            python: policy.python,
             cache: policy.cache,
         };
         py.detach(|| {

@@ -1,82 +1,180 @@
 //! Finds the import that spoils a template, by trying parts of the list in processes of their own. Knows no remedies.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
+use super::build::Order;
+use super::judge::AFTERWARDS;
 use super::left_out::{Retry, What, Why};
-use super::preload::{Attempt, Judged};
-use super::{Caller, Environment, State};
+use super::listen::START_LIMIT;
+use super::preload::{Attempt, Ended, Judged, Ready, Tries};
+use super::reads::Reads;
+use super::{Environment, State};
 use crate::error::Error;
 use crate::protocol::findings::Census;
-use crate::scan::ImportSet;
-use crate::supervisor::template::Launch;
+use crate::stamp::Touched;
+
+/// Added to what the whole needed, for a template that may not become ready at all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is wrong with a template of which no single import is known to be the cause.
+pub(super) enum Problem {
+    /// It was ready, and its census tells.
+    Census(String),
+    /// It was never ready.
+    Ended(Box<Ended>),
+}
+
+impl Problem {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Census(reason) => reason,
+            Self::Ended(ended) => &ended.reason,
+        }
+    }
+
+    /// For when nothing can be done about it.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Census(reason) => Error::Unusable { reason },
+            Self::Ended(ended) => ended.error,
+        }
+    }
+
+    /// How long a part of the list may take from its last import to ready.
+    fn limit(&self) -> Duration {
+        match self {
+            Self::Ended(ended) if ended.is_silent => ended.took + PATIENCE,
+            Self::Ended(_) | Self::Census(_) => START_LIMIT,
+        }
+    }
+}
+
+/// What is wrong with a template that is ready.
 pub(super) fn problem(census: &Census) -> Option<String> {
     if let Some(how) = census.exit.as_deref().filter(|how| *how != "ok") {
         return Some(format!("a child that has it can't exit normally: it {how}"));
     }
     let thread = census.threads.first()?;
     Some(format!(
-        "it starts the thread {} while it is imported, which does not survive a fork",
+        "it starts the thread {} while it is imported, which does not survive a fork; {AFTERWARDS}",
         thread.name
     ))
 }
 
+/// Who is to blame.
+pub(super) enum Blame {
+    /// These imports.
+    Imports(Vec<Judged>),
+    /// Nobody: it did not come again.
+    Nobody,
+    /// None of the imports: a template without any shows it as well.
+    None,
+}
+
+/// What one part of the list has shown.
+enum Shown {
+    Good,
+    Bad(String, Reads),
+    /// An import is to blame at once.
+    LeaveOut(Vec<Judged>),
+}
+
 impl Environment {
-    /// The import with which `what` begins to be wrong: the shortest list that shows it ends with the one to blame.
-    ///
-    /// None when no list does, for what shows once and not again can't be blamed on anything.
+    /// The import with which `problem` begins: the shortest list that shows it ends with the one to blame.
     pub(super) fn bisect(
         &self,
         state: &State,
-        imports: &ImportSet,
-        count: usize,
-        launch: &Launch,
-        caller: &dyn Caller,
-    ) -> Result<Option<Judged>, Error> {
+        order: Order<'_>,
+        problem: &Problem,
+    ) -> Result<Blame, Error> {
+        let wanted = state.left_out.wanted(order.imports);
+        let count = wanted.len();
+        if count == 0 {
+            return Ok(Blame::None);
+        }
+        // The whole again, nothing, and halves.
+        let most = 2 + count.next_power_of_two().trailing_zeros();
+        let mut tried = 0;
+        let mut shows = |next: usize| {
+            tried += 1;
+            log::info!("trying the first {next} of {count} imports ({tried} of {most})");
+            self.shows(state, order, next, problem.limit())
+        };
+        let mut found = match shows(count)? {
+            Shown::Good => return Ok(Blame::Nobody),
+            Shown::Bad(reason, reads) => (reason, reads),
+            Shown::LeaveOut(all) => return Ok(Blame::Imports(all)),
+        };
+        match shows(0)? {
+            Shown::Good => {}
+            Shown::Bad(..) => return Ok(Blame::None),
+            Shown::LeaveOut(all) => return Ok(Blame::Imports(all)),
+        }
         let (mut good, mut bad) = (0, count);
-        let mut reason = None;
-        // The first try repeats the whole: a problem that does not come again is none of an import's.
-        let mut next = count;
-        while bad - good > 1 || reason.is_none() {
-            log::debug!("trying the first {next} of {count} imports");
-            let started = self.spawn(launch, caller)?;
-            let id = started.id;
-            let attempt = self.attempt(state, imports, &started, Some(next), true, caller);
-            self.dispatcher.abandon(id)?;
-            let found = match attempt? {
-                Attempt::Ready(ready) => problem(&ready.census),
-                Attempt::LeaveOut(mut judged) => return Ok(judged.pop()),
-            };
-            match found {
-                Some(found) => {
+        while bad - good > 1 {
+            let next = good + (bad - good) / 2;
+            match shows(next)? {
+                Shown::Good => good = next,
+                Shown::Bad(reason, reads) => {
                     bad = next;
-                    reason = Some(found);
+                    found = (reason, reads);
                 }
-                None if next == count => return Ok(None),
-                None => good = next,
-            }
-            next = good + (bad - good) / 2;
-            if bad - good <= 1 {
-                break;
+                Shown::LeaveOut(all) => return Ok(Blame::Imports(all)),
             }
         }
-        let wanted = state.left_out.wanted(imports);
-        let Some((place, _)) = bad.checked_sub(1).and_then(|last| wanted.get(last)) else {
-            return Ok(None);
+        let (reason, reads) = found;
+        let last = bad - 1;
+        let import = wanted.get(last).map(|(place, _)| *place);
+        let Some(import) = import.and_then(|place| order.imports.imports.get(place)) else {
+            return Ok(Blame::Nobody);
         };
-        let Some((import, reason)) = imports.imports.get(*place).zip(reason) else {
-            return Ok(None);
-        };
-        let what = What::Item(import.module.clone(), import.names.clone());
         let why = Why {
             reason,
             retry: Retry::Changed,
-            files: Vec::new(),
+            files: Touched::from_message(reads.of(last)),
+            cost: None,
         };
-        Ok(Some(Judged {
-            what,
+        Ok(Blame::Imports(vec![Judged {
+            what: What::Item(import.module.clone(), import.names.clone()),
             why,
             blamed: Some(import.module.clone()),
-        }))
+        }]))
+    }
+
+    /// Starts a template with the first `count` imports.
+    fn shows(
+        &self,
+        state: &State,
+        order: Order<'_>,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Shown, Error> {
+        let started = self.spawn(order.launch, order.caller)?;
+        let tries = Tries {
+            count: Some(count),
+            trial: true,
+            limit,
+        };
+        let attempt = self.attempt(state, order, &started, tries);
+        self.dispatcher.abandon(started.id)?;
+        let attempt = match attempt {
+            // Without an import there is nobody else to be blamed for it.
+            Err(Error::TemplateDied { how, .. }) if count == 0 => {
+                return Ok(Shown::Bad(how, Reads::default()));
+            }
+            Err(Error::TemplateSilent { .. }) if count == 0 => {
+                return Ok(Shown::Bad(String::new(), Reads::default()));
+            }
+            attempt => attempt?,
+        };
+        Ok(match attempt {
+            Attempt::Ready(ready) => {
+                let Ready { census, reads, .. } = *ready;
+                problem(&census).map_or(Shown::Good, |reason| Shown::Bad(reason, reads))
+            }
+            Attempt::Ended(ended) => Shown::Bad(ended.reason, ended.reads),
+            Attempt::LeaveOut(all) => Shown::LeaveOut(all),
+        })
     }
 }

@@ -7,16 +7,29 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use super::bisect::problem;
+use super::bisect::{problem, Blame, Problem};
 use super::judge::Judge;
-use super::left_out::{covers, top, Retry, What, Why};
-use super::preload::{Attempt, Judged, Preload, Ready};
+use super::left_out::{covers, top, What};
+use super::listen::START_LIMIT;
+use super::preload::{Attempt, Judged, Preload, Ready, Tries};
+use super::repeats::describe;
 use super::report::Report;
+use super::verdicts::{about, key};
 use super::{host, Built, Caller, Environment, State};
 use crate::error::Error;
 use crate::scan::ImportSet;
 use crate::stamp::{Stamp, Start};
 use crate::supervisor::template::{Event, Launch, TemplateId};
+
+/// What a template is built for.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) imports: &'a ImportSet,
+    pub(super) launch: &'a Launch,
+    /// It is for calls with variables of their own: what is found holds for these, and is kept nowhere.
+    pub(super) is_aside: bool,
+    pub(super) caller: &'a dyn Caller,
+}
 
 /// An interpreter that was started, and what the host knew just before.
 pub(super) struct Started {
@@ -42,30 +55,28 @@ impl Environment {
         Ok(Started { id, events, start })
     }
 
-    /// One template's way to ready, with the first `count` of what is wanted.
+    /// One template's way to ready.
     pub(super) fn attempt(
         &self,
         state: &State,
-        imports: &ImportSet,
+        order: Order<'_>,
         started: &Started,
-        count: Option<usize>,
-        trial: bool,
-        caller: &dyn Caller,
+        tries: Tries,
     ) -> Result<Attempt, Error> {
-        let mut wanted = state.left_out.wanted(imports);
-        wanted.truncate(count.unwrap_or(usize::MAX));
+        let mut wanted = state.left_out.wanted(order.imports);
+        wanted.truncate(tries.count.unwrap_or(usize::MAX));
         let preload = Preload {
             id: started.id,
             events: &started.events,
-            imports,
+            imports: order.imports,
             wanted: &wanted,
             limit: self.config.import_limit,
             judge: Judge::new(&state.scanner, &self.config.leave_out),
-            trial,
-            caller,
+            tries,
+            caller: order.caller,
         };
         let attempt = preload.run(&self.dispatcher);
-        caller.settled();
+        order.caller.settled();
         attempt
     }
 
@@ -73,72 +84,115 @@ impl Environment {
     pub(super) fn build(
         &self,
         state: &mut State,
-        imports: &ImportSet,
+        order: Order<'_>,
         mut early: Option<Started>,
-        launch: &Launch,
-        caller: &dyn Caller,
     ) -> Result<Outcome, Error> {
         let began = Instant::now();
-        state.left_out.apply(&self.config.leave_out, imports);
+        state.left_out.apply(&self.config.leave_out, order.imports);
         // Something that nobody can be blamed for is told, once, and lived with.
         let mut is_lived_with = false;
         loop {
             let started = match early.take() {
                 Some(started) => started,
-                None => self.spawn(launch, caller)?,
+                None => self.spawn(order.launch, order.caller)?,
             };
-            let id = started.id;
             let installed = started.start.installed();
-            self.recall(state, &installed);
-            let known = self
-                .verdicts
-                .key(launch, &installed, &state.left_out.wanted(imports));
-            let trial = !self.verdicts.is_good(known);
-            let attempt = match self.attempt(state, imports, &started, None, trial, caller) {
-                Ok(attempt) => attempt,
+            let about = self.about(order, &started.start);
+            self.recall(state, about, &installed);
+            let known = key(about, &installed, &state.left_out.wanted(order.imports));
+            let tries = Tries {
+                count: None,
+                trial: order.is_aside || !self.verdicts.is_good(known),
+                limit: START_LIMIT,
+            };
+            let attempt = self.attempt(state, order, &started, tries);
+            let problem = match attempt {
                 Err(error) => {
-                    self.dispatcher.abandon(id)?;
+                    self.dispatcher.abandon(started.id)?;
                     return Err(error);
                 }
-            };
-            match attempt {
-                Attempt::LeaveOut(all) => {
-                    self.dispatcher.abandon(id)?;
-                    self.leave_out_all(state, imports, all, &started.start)?;
+                Ok(Attempt::LeaveOut(all)) => {
+                    self.dispatcher.abandon(started.id)?;
+                    self.leave_out_all(state, order, all, &started.start)?;
+                    continue;
                 }
-                Attempt::Ready(ready) => {
-                    if let Some(problem) = problem(&ready.census).filter(|_| !is_lived_with) {
-                        self.dispatcher.abandon(id)?;
-                        let count = state.left_out.wanted(imports).len();
-                        log::info!("{problem}; looking for the import that causes it");
-                        match self.bisect(state, imports, count, launch, caller)? {
-                            Some(judged) => self.leave_out(state, judged, &started.start),
-                            None => is_lived_with = true,
-                        }
-                        continue;
-                    }
-                    if trial && !is_lived_with {
+                Ok(Attempt::Ended(ended)) => Problem::Ended(ended),
+                Ok(Attempt::Ready(ready)) => {
+                    let problem = problem(&ready.census);
+                    if problem.is_none() && tries.trial && !order.is_aside {
                         self.verdicts.remember_good(known);
                     }
-                    return self.finish(state, imports, started, *ready, began);
+                    match problem.filter(|reason| !state.lived_with.contains(reason)) {
+                        Some(reason) if !is_lived_with => Problem::Census(reason),
+                        Some(_) | None => {
+                            return self.finish(state, order, started, *ready, began);
+                        }
+                    }
                 }
+            };
+            self.dispatcher.abandon(started.id)?;
+            if is_lived_with {
+                return Err(problem.into_error());
             }
+            is_lived_with = self.look_into(state, order, problem, &started.start)?;
         }
+    }
+
+    /// Leaves out the import that causes a problem; true when it is nobody's fault and may not come again.
+    ///
+    /// # Errors
+    /// The template's end, when it is no import's fault.
+    fn look_into(
+        &self,
+        state: &mut State,
+        order: Order<'_>,
+        problem: Problem,
+        start: &Start,
+    ) -> Result<bool, Error> {
+        let reason = problem.reason();
+        log::info!("{reason}; looking for the import that causes it");
+        match (self.bisect(state, order, &problem)?, problem) {
+            (Blame::Imports(all), _) => self.leave_out_all(state, order, all, start)?,
+            (Blame::Nobody, _) => {
+                log::info!("no import is to blame: it did not come again");
+                return Ok(true);
+            }
+            (Blame::None, Problem::Census(reason)) => {
+                log::info!("no import is to blame: a template without any shows it as well");
+                state.lived_with.insert(reason);
+            }
+            (Blame::None, ended @ Problem::Ended(_)) => return Err(ended.into_error()),
+        }
+        Ok(false)
+    }
+
+    fn about(&self, order: Order<'_>, start: &Start) -> u64 {
+        let config = &self.config;
+        about(
+            order.launch,
+            &config.python,
+            start,
+            &config.native_variables,
+        )
     }
 
     /// A good template begins to serve.
     fn finish(
         &self,
-        state: &State,
-        imports: &ImportSet,
+        state: &mut State,
+        order: Order<'_>,
         started: Started,
         ready: Ready,
         began: Instant,
     ) -> Result<Outcome, Error> {
         let id = started.id;
+        if !order.is_aside {
+            tell_repeats(state, order.imports, &ready);
+        }
         let mut report = ready.report;
         let native = &self.config.native_variables;
-        let stamp = Stamp::new(started.start, ready.files, &ready.stamp, native);
+        let files = ready.reads.into_files();
+        let stamp = Stamp::new(started.start, files, &ready.stamp, native);
         let mut stamp = match stamp {
             Ok(stamp) => stamp,
             Err(source) => {
@@ -146,11 +200,13 @@ impl Environment {
                 return Err(Error::Stamp { source });
             }
         };
-        stamp.add_files(state.left_out.files());
+        // Each run imports what is left out itself, and may write such a file each time.
+        let files = state.left_out.files();
+        stamp.add_files(files.filter(|file| !state.repeats.is_told(file.path())));
         log::debug!("the template depends on {} files", stamp.len());
-        report.judge(&ready.census, state.left_out.verdicts(imports));
-        state.left_out.tell(imports, &mut report);
-        report.locate(imports);
+        report.judge(&ready.census, state.left_out.verdicts(order.imports));
+        state.left_out.tell(order.imports, &mut report);
+        report.locate(order.imports);
         report.log(&state.report, began.elapsed());
         self.dispatcher.serve(id)?;
         Ok(Outcome { id, stamp, report })
@@ -163,16 +219,16 @@ impl Environment {
     fn leave_out_all(
         &self,
         state: &mut State,
-        imports: &ImportSet,
+        order: Order<'_>,
         all: Vec<Judged>,
         start: &Start,
     ) -> Result<(), Error> {
-        let before = state.left_out.wanted(imports);
+        let before = state.left_out.wanted(order.imports);
         let reasons: Vec<String> = all.iter().map(|each| each.why.reason.clone()).collect();
         for judged in all {
-            self.leave_out(state, judged, start);
+            self.leave_out(state, order, judged, start);
         }
-        if state.left_out.wanted(imports) == before {
+        if state.left_out.wanted(order.imports) == before {
             let reason = reasons.join("; ");
             return Err(Error::Unusable { reason });
         }
@@ -180,34 +236,33 @@ impl Environment {
     }
 
     /// Takes note of something that must not be tried, here and, when it is no matter of the project, for later.
-    fn leave_out(&self, state: &mut State, judged: Judged, start: &Start) {
+    fn leave_out(&self, state: &mut State, order: Order<'_>, judged: Judged, start: &Start) {
         let name = judged.what.name();
-        let reason = &judged.why.reason;
-        log::debug!("the template is started again without {name}: {reason}");
-        if let Some(blamed) = &judged.blamed {
+        let why = &judged.why;
+        log::debug!(
+            "the template is started again without {name}: {}",
+            why.reason
+        );
+        if let Some(blamed) = judged.blamed.as_ref().filter(|_| !order.is_aside) {
             let of = [top(&name), top(blamed)];
             let owners: Option<BTreeSet<String>> = of.iter().map(|top| start.owner(top)).collect();
             if let Some(distributions) = owners {
-                self.verdicts.remember_bad(&name, reason, distributions);
+                let about = self.about(order, start);
+                self.verdicts.remember_bad(&name, why, about, distributions);
             }
         }
         state.left_out.insert(judged.what, judged.why);
     }
 
     /// Leaves out what was found bad before, in the same versions.
-    fn recall(&self, state: &mut State, installed: &BTreeSet<String>) {
+    fn recall(&self, state: &mut State, about: u64, installed: &BTreeSet<String>) {
         if std::mem::replace(&mut state.recalled, true) {
             return;
         }
-        for (name, reason) in self.verdicts.bad(installed) {
+        for (name, why) in self.verdicts.bad(about, installed) {
             if self.config.safe.iter().any(|safe| covers(safe, &name)) {
                 continue;
             }
-            let why = Why {
-                reason,
-                retry: Retry::Changed,
-                files: Vec::new(),
-            };
             state.left_out.insert(What::Name(name), why);
         }
     }
@@ -225,12 +280,29 @@ impl Environment {
             id: built.id,
             stamp: built.stamp,
         });
-        let mut serving = self.serving();
-        let gone = [serving.main.replace(new), serving.aside.take()];
-        drop(serving);
-        for old in gone.into_iter().flatten() {
+        let (main, asides) = {
+            let mut serving = self.serving();
+            let main = serving.main.replace(new);
+            (main, std::mem::take(&mut serving.asides))
+        };
+        for old in main.into_iter().chain(asides) {
             self.dispatcher.retire(old.id)?;
         }
         Ok(())
     }
+}
+
+/// Warns of a file that makes one template after another stale, with the package that reads it.
+fn tell_repeats(state: &mut State, imports: &ImportSet, ready: &Ready) {
+    let Some(path) = state.repeats.news() else {
+        return;
+    };
+    let wanted = state.left_out.wanted(imports);
+    let item = ready.reads.reader(&path);
+    let module = item
+        .and_then(|item| wanted.get(item))
+        .map(|(_, item)| item.module.clone())
+        .or_else(|| state.left_out.reader(&path));
+    let reader = module.as_deref().map(top);
+    log::warn!("{}", describe(&path, reader));
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::build::Order;
 use super::{host, Built, Caller, Environment};
 use crate::error::Error;
 use crate::stamp::{describe, Change};
@@ -37,6 +38,8 @@ enum Try {
     Runs(Arc<Ticket>),
     /// The template was not true any more.
     Stale(BTreeSet<Change>),
+    /// Another thread has replaced it.
+    Gone,
     /// It died, or was dead; how.
     Dead(String),
 }
@@ -61,6 +64,7 @@ impl Environment {
                     let reason = describe(&changes);
                     fresh.extend(self.rebuild(&built, &call, &reason, &changes, caller)?);
                 }
+                Try::Gone => {}
                 Try::Dead(how) => {
                     deaths += 1;
                     if deaths > REVIVALS {
@@ -84,11 +88,7 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<Arc<Built>, Error> {
         loop {
-            let (main, aside) = {
-                let serving = self.serving();
-                (serving.main.clone(), serving.aside.clone())
-            };
-            let main = main.ok_or(Error::NoTemplate)?;
+            let main = self.serving().main.clone().ok_or(Error::NoTemplate)?;
             let differs = main.stamp.context_changes(host(&call.host));
             if !differs.is_empty() && !fresh.contains(&main.id) {
                 let reason = describe(&differs);
@@ -102,13 +102,10 @@ impl Environment {
             if differs.is_empty() {
                 return Ok(main);
             }
-            let fitting = aside.filter(|aside| {
-                fresh.contains(&aside.id) || aside.stamp.context_changes(host(own)).is_empty()
-            });
-            if let Some(aside) = fitting {
-                return Ok(aside);
-            }
-            fresh.insert(self.build_aside(own, &describe(&differs), caller)?);
+            return match self.aside(own, fresh) {
+                Some(aside) => Ok(aside),
+                None => self.build_aside(own, &differs, fresh, caller),
+            };
         }
     }
 
@@ -122,6 +119,7 @@ impl Environment {
     ) -> Result<Try, Error> {
         let ticket = match self.dispatcher.exec(exec.clone()) {
             Ok(ticket) => ticket,
+            Err(Error::NoTemplate) if !self.serves(built.id) => return Ok(Try::Gone),
             Err(Error::NoTemplate) => return Ok(Try::Dead("ended".to_owned())),
             Err(error) => return Err(error),
         };
@@ -150,6 +148,12 @@ impl Environment {
         }
     }
 
+    /// Whether a template is one of those that calls are given to.
+    fn serves(&self, id: TemplateId) -> bool {
+        let serving = self.serving();
+        serving.main.as_ref().is_some_and(|main| main.id == id) || serving.asides.has(id)
+    }
+
     /// Replaces a template that is of no use any more, unless another thread was quicker. What it built, if it did.
     fn rebuild(
         &self,
@@ -160,50 +164,30 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<Option<TemplateId>, Error> {
         let mut state = self.lock(caller)?;
-        let is_main = {
+        let (is_main, is_aside) = {
             let mut serving = self.serving();
             let is_main = serving.main.as_ref().is_some_and(|main| main.id == old.id);
-            if serving
-                .aside
-                .as_ref()
-                .is_some_and(|aside| aside.id == old.id)
-            {
-                serving.aside = None;
-                self.dispatcher.retire(old.id)?;
-            }
-            is_main
+            (is_main, serving.asides.remove(old.id))
         };
+        if is_aside {
+            self.dispatcher.retire(old.id)?;
+        }
         if !is_main {
             return Ok(None);
         }
         state.left_out.forget(changes);
+        state.repeats.note(changes);
         let imports = state.imports.clone().unwrap_or_default();
         log::info!("starting a new template: {reason}");
-        let built = self.build(&mut state, &imports, None, &call.host, caller)?;
+        let order = Order {
+            imports: &imports,
+            launch: &call.host,
+            is_aside: false,
+            caller,
+        };
+        let built = self.build(&mut state, order, None)?;
         let id = built.id;
         self.replace(&mut state, built, Some(reason.to_owned()))?;
         Ok(Some(id))
-    }
-
-    /// A template for a call whose own variables or directory the imports have read.
-    fn build_aside(
-        &self,
-        own: &Launch,
-        reason: &str,
-        caller: &dyn Caller,
-    ) -> Result<TemplateId, Error> {
-        let mut state = self.lock(caller)?;
-        let imports = state.imports.clone().unwrap_or_default();
-        log::info!("starting a template for this call alone: {reason} in it");
-        let built = self.build(&mut state, &imports, None, own, caller)?;
-        let id = built.id;
-        let old = self.serving().aside.replace(Arc::new(Built {
-            id,
-            stamp: built.stamp,
-        }));
-        if let Some(old) = old {
-            self.dispatcher.retire(old.id)?;
-        }
-        Ok(id)
     }
 }

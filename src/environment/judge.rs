@@ -9,6 +9,9 @@ use crate::protocol::findings::{Action, Effect, LoadedModule, ThreadText};
 use crate::scan::{FirstParty, Scanner};
 use crate::stamp::os_text;
 
+/// What follows for whoever uses a package that is left out.
+pub(super) const AFTERWARDS: &str = "each run imports it itself";
+
 /// Judges what a template loads.
 pub(super) struct Judge<'s> {
     first_party: FirstParty<'s>,
@@ -16,6 +19,8 @@ pub(super) struct Judge<'s> {
     stdlib: &'s [String],
     /// Module -> who imported it, and the item (its position in the preload list) that brought it.
     loaded: BTreeMap<String, (Option<String>, usize)>,
+    /// The top-level packages of which anything has a file: what a library only made is none.
+    with_files: BTreeSet<String>,
 }
 
 impl<'s> Judge<'s> {
@@ -25,6 +30,7 @@ impl<'s> Judge<'s> {
             leave_out,
             stdlib: scanner.stdlib_modules(),
             loaded: BTreeMap::new(),
+            with_files: BTreeSet::new(),
         }
     }
 
@@ -35,9 +41,7 @@ impl<'s> Judge<'s> {
         modules: &[LoadedModule],
         effects: &[Effect],
     ) -> Option<Objection> {
-        for LoadedModule(name, _, importer) in modules {
-            self.loaded.insert(name.clone(), (importer.clone(), index));
-        }
+        self.note(index, modules);
         if let Some(reason) = self.object_to_modules(modules) {
             return Some(Objection {
                 name: None,
@@ -60,6 +64,29 @@ impl<'s> Judge<'s> {
             reason,
             blamed: effect.importer.clone(),
         })
+    }
+
+    fn note(&mut self, index: usize, modules: &[LoadedModule]) {
+        for LoadedModule(name, file, importer) in modules {
+            self.loaded.insert(name.clone(), (importer.clone(), index));
+            if file.is_some() {
+                self.with_files.insert(top(name).to_owned());
+            }
+        }
+    }
+
+    /// Why a template can't be used, for modules that came after the last import: no import is to blame for them.
+    pub(super) fn object_to_late(&mut self, late: &[LoadedModule]) -> Option<String> {
+        self.note(usize::MAX, late);
+        let own = late.iter().find(|each| self.is_own_module(each))?;
+        let LoadedModule(name, _, importer) = own;
+        let of = importer
+            .as_deref()
+            .map_or_else(String::new, |importer| format!(" of {importer}"));
+        Some(format!(
+            "a hook{of} has imported {name}, code of the project, into the template; no run may depend on code that \
+             was read before it began: have the hook import it in children (after_fork_in_child)"
+        ))
     }
 
     fn object_to_modules(&self, modules: &[LoadedModule]) -> Option<String> {
@@ -113,10 +140,10 @@ impl<'s> Judge<'s> {
 
     /// The top-level names of what was loaded, without the standard library.
     pub(super) fn packages(&self) -> BTreeSet<String> {
-        let tops = self.loaded.keys().map(|name| top(name));
-        tops.filter(|top| !self.stdlib.iter().any(|each| each == top))
+        let tops = self.with_files.iter();
+        tops.filter(|top| !self.stdlib.contains(top))
             .filter(|top| *top != "firehot" && *top != "__main__")
-            .map(str::to_owned)
+            .cloned()
             .collect()
     }
 
@@ -165,9 +192,9 @@ pub(super) fn object_to_thread(thread: &ThreadText) -> Option<Objection> {
     };
     let reason =
         match thread.library.as_str() {
-            "python" => format!("its thread {}{by} does not survive a fork", thread.name),
+            "python" => format!("its thread {}{by} does not survive a fork; {AFTERWARDS}", thread.name),
             library => format!(
-            "it starts the thread {} ({}){by} while it is imported, which does not survive a fork",
+            "it starts the thread {} ({}){by} while it is imported, which does not survive a fork; {AFTERWARDS}",
             thread.name,
             if library.is_empty() { "of an unknown library" } else { library }
         ),
@@ -177,4 +204,42 @@ pub(super) fn object_to_thread(thread: &ThreadText) -> Option<Objection> {
         reason,
         blamed: Some(thread.package.clone()).filter(|package| !package.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::ScanRequest;
+
+    #[test]
+    fn what_a_hook_has_imported_is_judged_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let file = root.join("app").join("secret.py");
+        std::fs::create_dir(root.join("app")).unwrap();
+        std::fs::write(&file, b"").unwrap();
+        let scanner = Scanner::new(ScanRequest {
+            package: "app".to_owned(),
+            locations: vec![root.join("app")],
+            first_party: vec!["app".to_owned()],
+            ignored: Vec::new(),
+            preload: Vec::new(),
+            sys_path: vec![root],
+            site_folders: Vec::new(),
+            builtin_modules: Vec::new(),
+            stdlib_modules: Vec::new(),
+        });
+        let module = |name: &str, file: Option<&Path>| {
+            let file = file.map(|file| file.to_string_lossy().into_owned());
+            LoadedModule(name.to_owned(), file, Some("plugin".to_owned()))
+        };
+        let late = [
+            module("plugin.more", None),
+            module("app.secret", Some(&file)),
+        ];
+        let mut judge = Judge::new(&scanner, &[]);
+        assert_eq!(judge.object_to_late(&late[..1]), None);
+        let reason = judge.object_to_late(&late).unwrap();
+        assert!(reason.starts_with("a hook of plugin has imported app.secret, code of the project"));
+    }
 }

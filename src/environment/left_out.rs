@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::protocol::message::PreloadItem;
 use crate::scan::{Import, ImportSet};
@@ -38,10 +39,12 @@ pub(super) struct Why {
     pub(super) retry: Retry,
     /// What was read for it: mending these counts.
     pub(super) files: Vec<Touched>,
+    /// How long its import took, in microseconds, where that is known.
+    pub(super) cost: Option<u64>,
 }
 
 /// Everything that is left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LeftOut(BTreeMap<What, Why>);
 
 impl LeftOut {
@@ -57,6 +60,7 @@ impl LeftOut {
                 reason: found.1.clone(),
                 retry: Retry::Never,
                 files: Vec::new(),
+                cost: None,
             })
         };
         for import in &imports.imports {
@@ -86,7 +90,11 @@ impl LeftOut {
     /// Forgets what is worth another try, when a new template is built because of these changes.
     pub(super) fn forget(&mut self, changes: &BTreeSet<Change>) {
         self.0.retain(|what, why| {
-            let own = || changes.iter().any(|change| concerns(change, what.top()));
+            // Files have changed meanwhile that no name tells of; and what is as young as its state may have.
+            let own = || {
+                changes.iter().any(|change| concerns(change, what.top()))
+                    || why.files.iter().any(Touched::has_changed)
+            };
             match why.retry {
                 Retry::NextBuild => false,
                 Retry::Never => true,
@@ -131,12 +139,19 @@ impl LeftOut {
                 let Some(why) = self.0.get(&what) else {
                     continue;
                 };
-                report.skip(what.name(), import, why.reason.clone());
+                report.skip(what.name(), import, why.reason.clone(), why.cost);
                 if why.retry == Retry::Never {
                     report.hush(&what.name());
                 }
             }
         }
+    }
+
+    /// What has read a file and is left out.
+    pub(super) fn reader(&self, path: &Path) -> Option<String> {
+        let reads = |why: &Why| why.files.iter().any(|file| file.path() == path);
+        let mut all = self.0.iter();
+        all.find(|(_, why)| reads(why)).map(|(what, _)| what.name())
     }
 
     /// The files that were read for what is left out.

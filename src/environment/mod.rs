@@ -1,12 +1,17 @@
 //! Scan, compare, keep or replace the template. Does not know how a template is run, nor what Python is.
 #![forbid(unsafe_code)]
 
+mod asides;
 mod bisect;
 mod build;
+mod cache;
 mod exec;
 mod judge;
 mod left_out;
+mod listen;
 mod preload;
+mod reads;
+mod repeats;
 mod report;
 mod verdicts;
 
@@ -15,8 +20,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use self::asides::Asides;
+use self::build::Order;
 pub use self::exec::Call;
 use self::left_out::LeftOut;
+use self::repeats::Repeats;
 use self::report::{difference, Problems};
 pub use self::report::{Report, Skipped};
 use self::verdicts::Verdicts;
@@ -62,6 +70,8 @@ pub struct Config {
     pub leave_out: Vec<(String, String)>,
     /// Modules that are not judged, by the user's word.
     pub safe: Vec<String>,
+    /// The interpreter's implementation and version, which verdicts are about.
+    pub python: String,
     /// Where verdicts are kept from one process to the next; nowhere if none.
     pub cache: Option<PathBuf>,
 }
@@ -78,8 +88,8 @@ struct Built {
 struct Serving {
     /// For the host as it is.
     main: Option<Arc<Built>>,
-    /// For the last call whose own variables or directory the imports had read.
-    aside: Option<Arc<Built>>,
+    /// For calls whose own variables or directory the imports had read.
+    asides: Asides,
 }
 
 /// One package's scanner and templates.
@@ -101,6 +111,9 @@ struct State {
     imports: Option<ImportSet>,
     left_out: LeftOut,
     problems: Problems,
+    repeats: Repeats,
+    /// What is wrong with templates and no import's fault.
+    lived_with: BTreeSet<String>,
     report: Report,
     last_rebuild: Option<String>,
     /// Whether the verdicts of earlier processes were looked at.
@@ -125,6 +138,8 @@ impl Environment {
                 imports: None,
                 left_out: LeftOut::default(),
                 problems: Problems::default(),
+                repeats: Repeats::default(),
+                lived_with: BTreeSet::new(),
                 report: Report::default(),
                 last_rebuild: None,
                 recalled: false,
@@ -181,7 +196,14 @@ impl Environment {
         if let Some(reason) = &reason {
             log::info!("starting a new template: {reason}");
         }
-        let built = self.build(&mut state, &scan.imports, early, launch, caller)?;
+        state.repeats.note(&changes);
+        let order = Order {
+            imports: &scan.imports,
+            launch,
+            is_aside: false,
+            caller,
+        };
+        let built = self.build(&mut state, order, early)?;
         self.replace(&mut state, built, reason)?;
         state.imports = Some(scan.imports);
         Ok(true)

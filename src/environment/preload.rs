@@ -1,15 +1,18 @@
-//! One template's way from spawn to ready: follows its messages, and finds out whom to blame when it does not get there.
+//! One template's way from spawn to ready: follows its messages, and finds out whom to blame when it does not get
+//! there. Does not wait for them.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 
 use super::judge::{object_to_thread, Judge, Objection};
 use super::left_out::{Retry, What, Why};
+use super::listen::{Doing, Next};
+use super::reads::Reads;
 use super::report::Report;
-use super::{Caller, ATTENTION};
-use crate::error::{tail, Error};
+use super::Caller;
+use crate::error::Error;
 use crate::protocol::findings::{Census, FileText};
 use crate::protocol::message::{FromTemplate, PreloadItem};
 use crate::protocol::PROTOCOL;
@@ -18,17 +21,36 @@ use crate::stamp::Touched;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::template::{Event, TemplateId};
 
-/// From spawn to hello, and from the last import to ready: both take milliseconds.
-const START_LIMIT: Duration = Duration::from_secs(30);
-
-/// A message and its body.
-type Said = (FromTemplate, Vec<u8>);
-
 /// How one attempt at a template went.
 pub(super) enum Attempt {
     Ready(Box<Ready>),
     /// These must not be tried.
     LeaveOut(Vec<Judged>),
+    /// It ended, or fell silent, after an import: nobody knows yet which.
+    Ended(Box<Ended>),
+}
+
+/// A template that was not ready after its imports.
+pub(super) struct Ended {
+    /// Of the import that will be found to have caused it.
+    pub(super) reason: String,
+    /// What is raised when there is none.
+    pub(super) error: Error,
+    pub(super) is_silent: bool,
+    /// How long it took to its last import.
+    pub(super) took: Duration,
+    pub(super) reads: Reads,
+}
+
+/// How one attempt is to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Tries {
+    /// So many of what is wanted; all of it if none.
+    pub(super) count: Option<usize>,
+    /// Whether to try the exit of a child.
+    pub(super) trial: bool,
+    /// From the last import to ready.
+    pub(super) limit: Duration,
 }
 
 /// A template that is ready.
@@ -36,7 +58,7 @@ pub(super) struct Ready {
     pub(super) report: Report,
     pub(super) census: Census,
     /// What its imports have read, and the rest of its stamp.
-    pub(super) files: Vec<FileText>,
+    pub(super) reads: Reads,
     pub(super) stamp: Vec<u8>,
 }
 
@@ -67,28 +89,36 @@ pub(super) struct Preload<'a> {
     pub(super) wanted: &'a [(usize, PreloadItem)],
     pub(super) limit: Duration,
     pub(super) judge: Judge<'a>,
-    /// Whether to try the exit of a child.
-    pub(super) trial: bool,
+    pub(super) tries: Tries,
     pub(super) caller: &'a dyn Caller,
 }
 
 impl Preload<'_> {
     pub(super) fn run(mut self, dispatcher: &Dispatcher) -> Result<Attempt, Error> {
         let items = self.wanted.iter().map(|(_, item)| item.clone()).collect();
-        dispatcher.preload(self.id, items, self.trial)?;
+        dispatcher.preload(self.id, items, self.tries.trial)?;
+        let began = Instant::now();
         let mut report = Report::default();
-        let mut read: Vec<FileText> = Vec::new();
-        // Where the files of the last item begin.
-        let mut last = 0;
-        let mut importing: Option<usize> = None;
+        let mut reads = Reads::default();
+        let mut doing = Doing::Starting;
+        let mut took = Duration::ZERO;
         loop {
-            let (message, body) = match self.next(importing)? {
-                Ok(message) => message,
-                Err(attempt) => return Ok(attempt),
+            let (message, body) = match self.next(doing)? {
+                Next::Said(message, body) => (message, body),
+                Next::Blame(index, reason) => return Ok(self.blame(index, reason)),
+                Next::Ended { how, error } => {
+                    return Ok(Attempt::Ended(Box::new(Ended {
+                        reason: format!("the template {how}"),
+                        is_silent: matches!(error, Error::TemplateSilent { .. }),
+                        error,
+                        took,
+                        reads,
+                    })));
+                }
             };
             match message {
                 FromTemplate::Importing { index } => {
-                    importing = Some(index);
+                    doing = Doing::Importing(index);
                     self.caller
                         .progress(&self.module(index), index, self.wanted.len());
                 }
@@ -99,15 +129,16 @@ impl Preload<'_> {
                     files,
                     effects,
                 } => {
-                    importing = None;
-                    last = read.len();
-                    if let Some(objection) = self.judge.objection(index, &modules, &effects) {
+                    doing = Doing::Settling;
+                    took = began.elapsed();
+                    let objection = self.judge.objection(index, &modules, &effects);
+                    reads.add(index, files);
+                    report.modules.extend(loaded);
+                    if let Some(objection) = objection {
                         let what = self.item(index);
-                        let judged = self.leave_out(what, objection, &files);
+                        let judged = self.leave_out(what, objection, reads.of(index), &report);
                         return Ok(Attempt::LeaveOut(vec![judged]));
                     }
-                    read.extend(files);
-                    report.modules.extend(loaded);
                 }
                 FromTemplate::Failed {
                     index,
@@ -115,23 +146,27 @@ impl Preload<'_> {
                     error,
                     residue,
                 } => {
-                    importing = None;
+                    doing = Doing::Settling;
                     if residue {
-                        let files = read.get(last..).unwrap_or_default();
-                        let judged = self.left_by_failure(index, &error, files);
+                        let judged = self.left_by_failure(index, &error, reads.of(index));
                         return Ok(Attempt::LeaveOut(vec![judged]));
                     }
                     if let Some(import) = self.import(index) {
-                        report.skip(name, import, error);
+                        report.skip(name, import, error, None);
                     }
                 }
                 FromTemplate::Ready {
                     modules,
                     start,
                     census,
+                    late,
                 } => {
                     log::debug!("the template is ready with {modules} modules");
-                    let judged = self.left_by_threads(&census);
+                    if let Some(reason) = self.judge.object_to_late(&late) {
+                        log::warn!("{reason}");
+                        return Err(Error::Unusable { reason });
+                    }
+                    let judged = self.left_by_threads(&census, &reads, &report);
                     if !judged.is_empty() {
                         return Ok(Attempt::LeaveOut(judged));
                     }
@@ -140,7 +175,7 @@ impl Preload<'_> {
                     return Ok(Attempt::Ready(Box::new(Ready {
                         report,
                         census,
-                        files: read,
+                        reads,
                         stamp: body,
                     })));
                 }
@@ -184,29 +219,39 @@ impl Preload<'_> {
             reason: format!("it failed half-way: {error}"),
             retry: Retry::NextBuild,
             files: Touched::from_message(files),
+            cost: None,
         };
         Judged::new(self.item(index), why)
     }
 
-    fn left_by_threads(&self, census: &Census) -> Vec<Judged> {
+    fn left_by_threads(&self, census: &Census, reads: &Reads, report: &Report) -> Vec<Judged> {
         let threads = census.threads.iter();
         threads
             .filter_map(|thread| {
                 let mut objection = object_to_thread(thread)?;
                 let name = objection.name.take()?;
+                let item = self.judge.brought_by(&name);
+                let files = item.map_or(&[][..], |item| reads.of(item));
                 let what = if self.is_wanted(&name) {
                     What::Name(name)
                 } else {
-                    self.item(self.judge.brought_by(&name)?)
+                    self.item(item?)
                 };
-                Some(self.leave_out(what, objection, &[]))
+                Some(self.leave_out(what, objection, files, report))
             })
             .collect()
     }
 
     /// `item` is the entry of the import set, for when all of it is meant.
-    fn leave_out(&self, item: What, objection: Objection, files: &[FileText]) -> Judged {
+    fn leave_out(
+        &self,
+        item: What,
+        objection: Objection,
+        files: &[FileText],
+        report: &Report,
+    ) -> Judged {
         let what = objection.name.map_or(item, What::Name);
+        let cost = report.cost(&what.name());
         let why = Why {
             reason: objection.reason,
             retry: Retry::Changed,
@@ -215,6 +260,7 @@ impl Preload<'_> {
                 .into_iter()
                 .filter(|file| !self.judge.is_own("", file.path()))
                 .collect(),
+            cost,
         };
         Judged {
             what,
@@ -230,6 +276,7 @@ impl Preload<'_> {
             reason,
             retry: Retry::OwnChanged,
             files: found.as_deref().map(Touched::now).into_iter().collect(),
+            cost: None,
         };
         Attempt::LeaveOut(vec![Judged::new(self.item(index), why)])
     }
@@ -239,47 +286,6 @@ impl Preload<'_> {
             .get(index)
             .map(|(_, item)| item.module.clone())
             .unwrap_or_default()
-    }
-
-    /// The next message, or what follows from there being none.
-    fn next(&self, importing: Option<usize>) -> Result<Result<Said, Attempt>, Error> {
-        let phase = if importing.is_some() {
-            "importing"
-        } else {
-            "starting"
-        };
-        let limit = importing.map_or(START_LIMIT, |_| self.limit);
-        // Counted in slices, not by the clock: a host that was stopped (Ctrl-Z) did not wait meanwhile.
-        let mut left = limit;
-        loop {
-            let slice = left.min(ATTENTION);
-            match self.events.recv_timeout(slice) {
-                Ok(Event::Said(message, body)) => return Ok(Ok((message, body))),
-                Ok(Event::Garbled(error)) => return Err(error.into()),
-                Ok(Event::Died { how, output }) => {
-                    let Some(index) = importing else {
-                        return Err(Error::TemplateDied { how, phase, output });
-                    };
-                    let output = tail(&output);
-                    let reason = format!("the template {how} while importing it{output}");
-                    return Ok(Err(self.blame(index, reason)));
-                }
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            self.caller.attend()?;
-            left = left.saturating_sub(slice);
-            if left.is_zero() {
-                let Some(index) = importing else {
-                    return Err(Error::TemplateSilent {
-                        after: limit,
-                        phase,
-                    });
-                };
-                let reason = format!("its import took more than {} s", limit.as_secs_f64());
-                return Ok(Err(self.blame(index, reason)));
-            }
-        }
     }
 }
 

@@ -37,18 +37,33 @@ pub struct Skipped {
     severity: Severity,
     /// The user has asked for it.
     is_asked: bool,
+    /// How long its import takes in each run, in microseconds, where that is known.
+    cost: Option<u64>,
 }
 
 impl Report {
-    pub(super) fn skip(&mut self, name: String, import: &Import, reason: String) {
+    pub(super) fn skip(
+        &mut self,
+        name: String,
+        import: &Import,
+        reason: String,
+        cost: Option<u64>,
+    ) {
         let skipped = Skipped {
             reason,
             sites: Vec::new(),
             module: import.module.clone(),
             severity: Severity::Info,
             is_asked: false,
+            cost,
         };
         self.skipped.insert(name, skipped);
+    }
+
+    /// How long the import of something took, in microseconds, where it was imported.
+    pub(super) fn cost(&self, name: &str) -> Option<u64> {
+        let mut all = self.modules.iter();
+        all.find(|(each, _)| each == name).map(|(_, cost)| *cost)
     }
 
     /// Something is skipped because the user has said so: no reason to warn.
@@ -103,9 +118,10 @@ impl Report {
 
     /// Says what became of the preload. What is skipped for the same reason as before was told then.
     pub(super) fn log(&self, before: &Self, took: Duration) {
+        let count = self.modules.len();
         log::info!(
-            "preloaded {} modules in {:.2} s, left out {}",
-            self.modules.len(),
+            "preloaded {count} module{} in {:.2} s, left out {}",
+            if count == 1 { "" } else { "s" },
             took.as_secs_f64(),
             self.skipped.len()
         );
@@ -136,9 +152,12 @@ impl Report {
 impl Skipped {
     fn describe(&self, name: &str) -> String {
         let mut text = format!("{name} is not preloaded: {}", self.reason);
+        // Writing to a String does not fail.
+        if let Some(milliseconds) = self.cost.map(|cost| cost / 1000).filter(|ms| *ms > 0) {
+            let _ = write!(text, " ({milliseconds} ms)");
+        }
         for site in self.sites.iter().take(LINES_SHOWN) {
             let (file, line) = (site.file.display(), site.line);
-            // Writing to a String does not fail.
             let _ = write!(text, "\n  {file}:{line}: {}", site.text);
         }
         let more = self.sites.len().saturating_sub(LINES_SHOWN);

@@ -1,20 +1,23 @@
 //! What trials have shown, kept from one process to the next in the user's cache folder. Judges nothing.
 //!
-//! A verdict is about distributions in the versions that were tried, and about one interpreter. The file is read whole,
-//! written whole, replaced in one step, and passed over when it is damaged or not the user's own: then trials are
-//! made again.
+//! A verdict is about distributions in the versions that were tried, one interpreter and the variables that count when
+//! it starts; a bad one also about the files that were read for it. Variables that the import itself reads are not
+//! part of it. The file is read whole, written whole, and passed over when it is damaged or not the user's own: then
+//! trials are made again.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cache;
+use super::left_out::{Retry, Why};
+use crate::protocol::findings::FileText;
 use crate::protocol::message::PreloadItem;
+use crate::stamp::{Start, Touched};
 use crate::supervisor::template::Launch;
 
 /// More than that many good ones are forgotten, oldest first.
@@ -37,8 +40,72 @@ struct Content {
 #[derive(Debug, Serialize, Deserialize)]
 struct Bad {
     reason: String,
+    /// The interpreter, see [`about`].
+    about: u64,
     /// "name version" of each distribution that it is about.
     distributions: BTreeSet<String>,
+    /// What was read for it: a package may be mended without a new version.
+    files: Vec<FileText>,
+    /// How long the import took, in microseconds.
+    cost: Option<u64>,
+}
+
+/// The interpreter that something was tried with: where it is, what it is, and what it reads when it starts.
+pub(super) fn about(launch: &Launch, python: &str, start: &Start, native: &[String]) -> u64 {
+    let mut hash = Fnv::new();
+    hash.add(launch.executable.as_os_str().as_bytes());
+    hash.add(python.as_bytes());
+    for argument in &launch.arguments {
+        hash.add(argument.as_bytes());
+    }
+    for (name, value) in start.native_variables(native) {
+        hash.add(name.as_bytes());
+        hash.add(value.as_bytes());
+    }
+    hash.0
+}
+
+/// What a trial of these imports is about.
+pub(super) fn key(
+    about: u64,
+    installed: &BTreeSet<String>,
+    wanted: &[(usize, PreloadItem)],
+) -> u64 {
+    let mut hash = Fnv::new();
+    hash.add(&about.to_le_bytes());
+    for distribution in installed {
+        hash.add(distribution.as_bytes());
+    }
+    for (_, item) in wanted {
+        hash.add(item.module.as_bytes());
+        hash.add(&item.names.len().to_le_bytes());
+        for name in &item.names {
+            hash.add(name.as_bytes());
+        }
+    }
+    hash.0
+}
+
+/// FNV-1a with 64 bits (Fowler, Noll and Vo, http://www.isthe.com/chongo/tech/comp/fnv/): what is written to disk must
+/// mean the same to the next release, which the hasher of the standard library does not promise.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// The length goes first, so that no two lists of texts look alike.
+    fn add(&mut self, text: &[u8]) {
+        self.bytes(&text.len().to_le_bytes());
+        self.bytes(text);
+    }
 }
 
 impl Verdicts {
@@ -47,23 +114,6 @@ impl Verdicts {
         Self {
             file: folder.map(|folder| folder.join(name)),
         }
-    }
-
-    /// What a trial of these imports is about.
-    pub(super) fn key(
-        &self,
-        launch: &Launch,
-        installed: &BTreeSet<String>,
-        wanted: &[(usize, PreloadItem)],
-    ) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        launch.executable.hash(&mut hasher);
-        installed.hash(&mut hasher);
-        for (_, item) in wanted {
-            item.module.hash(&mut hasher);
-            item.names.hash(&mut hasher);
-        }
-        hasher.finish()
     }
 
     pub(super) fn is_good(&self, key: u64) -> bool {
@@ -79,21 +129,53 @@ impl Verdicts {
         self.write(&content);
     }
 
-    /// What is left out, where all that it is about is installed in the same versions.
-    pub(super) fn bad(&self, installed: &BTreeSet<String>) -> Vec<(String, String)> {
-        self.read()
-            .bad
-            .into_iter()
-            .filter(|(_, bad)| bad.distributions.is_subset(installed))
-            .map(|(name, bad)| (name, bad.reason))
+    /// What is left out, where all that it is about is as it was.
+    pub(super) fn bad(&self, about: u64, installed: &BTreeSet<String>) -> Vec<(String, Why)> {
+        let Some(file) = &self.file else {
+            return Vec::new();
+        };
+        let file = file.display();
+        let all = self.read().bad.into_iter();
+        all.filter(|(_, bad)| bad.about == about && bad.distributions.is_subset(installed))
+            .filter_map(|(name, bad)| {
+                let files = Touched::from_message(&bad.files);
+                if files.iter().any(Touched::has_changed) {
+                    log::debug!("{name} is tried again: its files have changed");
+                    return None;
+                }
+                let why = Why {
+                    reason: format!(
+                        "{} (found in an earlier run; remove {file} to try it again)",
+                        bad.reason
+                    ),
+                    retry: Retry::Changed,
+                    files,
+                    cost: bad.cost,
+                };
+                Some((name, why))
+            })
             .collect()
     }
 
-    pub(super) fn remember_bad(&self, name: &str, reason: &str, distributions: BTreeSet<String>) {
+    /// Nothing is kept where no file is known, or where one may have changed since it was read.
+    pub(super) fn remember_bad(
+        &self,
+        name: &str,
+        why: &Why,
+        about: u64,
+        distributions: BTreeSet<String>,
+    ) {
+        let files: Option<Vec<FileText>> = why.files.iter().map(Touched::to_message).collect();
+        let Some(files) = files.filter(|files| !files.is_empty()) else {
+            return;
+        };
         let mut content = self.read();
         let bad = Bad {
-            reason: reason.to_owned(),
+            reason: why.reason.clone(),
+            about,
             distributions,
+            files,
+            cost: why.cost,
         };
         content.bad.insert(name.to_owned(), bad);
         self.write(&content);
@@ -103,12 +185,7 @@ impl Verdicts {
         let Some(file) = &self.file else {
             return Content::default();
         };
-        let read = || -> io::Result<Content> {
-            if fs::metadata(file)?.uid() != nix::unistd::geteuid().as_raw() {
-                return Err(io::Error::other("it belongs to another user"));
-            }
-            Ok(serde_json::from_slice(&fs::read(file)?)?)
-        };
+        let read = || -> io::Result<Content> { Ok(serde_json::from_slice(&cache::read(file)?)?) };
         read().unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 log::debug!("{} is passed over: {error}", file.display());
@@ -121,70 +198,59 @@ impl Verdicts {
         let Some(file) = &self.file else {
             return;
         };
-        if let Err(error) = replace(file, content) {
+        let written = serde_json::to_vec(content)
+            .map_err(io::Error::from)
+            .and_then(|bytes| cache::replace(file, &bytes));
+        if let Err(error) = written {
             // A full disk, a read-only home: the next process tries for itself.
             log::debug!("{} could not be written: {error}", file.display());
         }
     }
 }
 
-fn replace(file: &Path, content: &Content) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    if fs::metadata(folder)?.mode() & 0o077 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    }
-    // Each writer has a file of its own: the last one to rename wins, whole.
-    let own = file.with_extension(format!("{}.tmp", std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&own)
-        .and_then(|mut out| out.write_all(&serde_json::to_vec(content)?))
-        .and_then(|()| fs::rename(&own, file));
-    if written.is_err() {
-        // What could not be written can't be removed either, at worst.
-        let _ = fs::remove_file(&own);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::Path;
 
     fn names(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    #[test]
-    fn a_verdict_holds_while_the_versions_are_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let verdicts = Verdicts::new(Some(folder.path().join("cache")));
-        assert!(verdicts.bad(&names(&["a 1"])).is_empty());
-        verdicts.remember_bad("a.b", "why", names(&["a 1", "c 2"]));
-        assert!(verdicts.bad(&names(&["a 1", "c 3"])).is_empty());
-        let found = verdicts.bad(&names(&["a 1", "c 2", "d 9"]));
-        assert_eq!(found, [("a.b".to_owned(), "why".to_owned())]);
+    fn why(file: &Path) -> Why {
+        Why {
+            reason: "why".to_owned(),
+            retry: Retry::Changed,
+            files: vec![Touched::now(file)],
+            cost: None,
+        }
     }
 
     #[test]
-    fn the_cache_is_its_users_alone() {
+    fn a_verdict_holds_while_interpreter_versions_and_files_are_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = folder.path().join("cache");
-        let verdicts = Verdicts::new(Some(cache.clone()));
-        verdicts.remember_good(7);
-        assert!(verdicts.is_good(7) && !verdicts.is_good(8));
-        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-        assert_eq!(mode(&cache), 0o700);
-        let files: Vec<_> = fs::read_dir(&cache).unwrap().flatten().collect();
-        assert_eq!(files.len(), 1);
-        assert_eq!(mode(&files[0].path()), 0o600);
+        let file = folder.path().join("a.py");
+        fs::write(&file, b"one").unwrap();
+        let verdicts = Verdicts::new(Some(folder.path().join("cache")));
+        let found = |about, installed: &[&str]| verdicts.bad(about, &names(installed)).len();
+        assert_eq!(found(1, &["a 1"]), 0);
+        verdicts.remember_bad("a.b", &why(&file), 1, names(&["a 1", "c 2"]));
+        assert_eq!(found(1, &["a 1", "c 3"]), 0);
+        assert_eq!(found(2, &["a 1", "c 2"]), 0);
+        assert_eq!(found(1, &["a 1", "c 2", "d 9"]), 1);
+        fs::write(&file, b"mended").unwrap();
+        assert_eq!(found(1, &["a 1", "c 2", "d 9"]), 0);
+    }
+
+    #[test]
+    fn a_verdict_without_files_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let verdicts = Verdicts::new(Some(folder.path().join("cache")));
+        let mut why = why(Path::new("/none"));
+        why.files.clear();
+        verdicts.remember_bad("a", &why, 1, names(&["a 1"]));
+        assert!(verdicts.bad(1, &names(&["a 1"])).is_empty());
     }
 
     #[test]
@@ -203,5 +269,18 @@ mod tests {
         let verdicts = Verdicts::new(Some(PathBuf::from("/proc/nowhere")));
         verdicts.remember_good(7);
         assert!(!verdicts.is_good(7));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_that_its_authors_have_published() {
+        for (text, expected) in [
+            ("", 0xcbf2_9ce4_8422_2325),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            let mut hash = Fnv::new();
+            hash.bytes(text.as_bytes());
+            assert_eq!(hash.0, expected, "{text}");
+        }
     }
 }

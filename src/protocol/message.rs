@@ -126,6 +126,9 @@ pub enum FromTemplate {
         /// What a fork of it holds besides memory.
         #[serde(default)]
         census: Census,
+        /// Modules that came after the last import, with hooks and entry points.
+        #[serde(default)]
+        late: Vec<LoadedModule>,
     },
     /// A child runs.
     Forked {
@@ -249,6 +252,22 @@ mod tests {
         };
         let error = decode::<FromTemplate>(&frame).unwrap_err();
         assert!(error.to_string().contains("dance"), "{error}");
+    }
+
+    #[test]
+    fn late_modules_are_told_with_ready_and_may_be_missing() {
+        let ready = |late: &str| Frame {
+            header: format!(r#"{{"type":"ready","modules":1,"start":[]{late}}}"#).into_bytes(),
+            body: Vec::new(),
+        };
+        let late = |text: &str| match decode(&ready(text)) {
+            Ok(FromTemplate::Ready { late, .. }) => late,
+            other => panic!("{other:?}"),
+        };
+        assert!(late("").is_empty());
+        let hook = LoadedModule("app.secret".into(), Some("/app/secret.py".into()), None);
+        let said = late(r#","late":[["app.secret","/app/secret.py",null]]"#);
+        assert_eq!(said, [hook]);
     }
 
     #[test]

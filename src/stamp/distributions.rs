@@ -48,11 +48,13 @@ impl Folder {
         })
     }
 
-    /// "name version" of the distribution that a top-level module came with.
+    /// "name version" of the distribution that a top-level module came with; none where its files lie elsewhere.
     pub(super) fn owner(&self, top: &str) -> Option<String> {
         let plain = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
         let entries = || self.installed.keys().filter(|entry| is_metadata(entry));
-        let named = entries().find(|entry| plain(&split(entry).0) == plain(top));
+        let is_named = |entry: &OsStr| plain(&split(entry).0) == plain(top);
+        // One that is installed in editable mode has the name, and none of the module's files.
+        let named = entries().find(|entry| is_named(entry) && self.has_installed(entry, top));
         let found = named.or_else(|| entries().find(|entry| self.has_installed(entry, top)))?;
         let (name, version) = split(found);
         Some(format!("{name} {version}"))

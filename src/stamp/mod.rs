@@ -90,6 +90,17 @@ impl Start {
     pub fn owner(&self, top: &str) -> Option<String> {
         self.folders.values().find_map(|folder| folder.owner(top))
     }
+
+    /// The variables that C code and the interpreter's own start read by themselves: those that `native` covers.
+    pub fn native_variables<'s>(
+        &'s self,
+        native: &[String],
+    ) -> impl Iterator<Item = (&'s OsStr, &'s OsStr)> {
+        let native: Vec<Pattern> = native.iter().map(|text| Pattern::new(text)).collect();
+        let all = self.environment.iter();
+        all.filter(move |(name, _)| native.iter().any(|each| each.covers(name)))
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
 }
 
 /// What a template wrote down at last; see `firehot/_stamp.py`. Texts hold one byte in each character.
@@ -270,6 +281,30 @@ impl Touched {
             state: State::from_recorded(*state),
         };
         files.iter().map(one).collect()
+    }
+
+    /// As a message tells it; none when a further change may not show.
+    #[must_use]
+    pub fn to_message(&self) -> Option<FileText> {
+        let state = match self.state {
+            State::Missing => None,
+            State::Present {
+                size,
+                mtime,
+                ctime,
+                inode,
+                device,
+            } => Some((size, mtime, ctime, inode, device, 0)),
+            State::Unknown => return None,
+        };
+        let path = self.path.as_os_str().as_bytes();
+        Some((path.iter().copied().map(char::from).collect(), state))
+    }
+
+    /// Whether it is not as it was, or may not be.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.state.change(&self.path).is_some()
     }
 
     /// Which file.
