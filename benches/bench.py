@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -119,9 +120,26 @@ def _measure(name: str, folder: Path, modules: tuple[str, ...], runs: int) -> li
             exec_times.append(clock(warm))
             cold_times.append(clock(cold))
         rows.append(row(name, f"exec to result ({count} modules)", exec_times, "cold `python -c`", cold_times))
+        files, checked = check_times(environment, runs)
+        rows.append(f"| {name} | the stamp's check in it ({files} files) | {median(checked):.2f} ms | | | |")
         burst = clock(lambda: [p.result() for p in [env.exec(_work) for _ in range(100)]])
         rows.append(f"| {name} | 100 execs at once, each | {burst / 100:.2f} ms | | | |")
     return rows
+
+
+def check_times(environment: dict[str, str], runs: int) -> tuple[int, list[float]]:
+    """How many files the check before each exec looks at, and the milliseconds of each, as the debug log tells them."""
+    code = """
+from firehot import isolate_imports
+with isolate_imports("own") as env:
+    for _ in range(RUNS):
+        env.run(abs, -1)
+"""
+    code = code.replace("RUNS", str(runs))
+    environment = {**environment, "FIREHOT_LOG_LEVEL": "debug"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = re.findall(r"(\d+) files are as they were \((\d+) us\)", done.stderr)
+    return int(found[0][0]), [int(microseconds) / 1000 for _, microseconds in found]
 
 
 def _work() -> int:

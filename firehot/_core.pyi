@@ -25,7 +25,7 @@ class Engine:
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
             of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
             (implementation and version, which verdicts are about), `cache` (folder for verdicts, or `None`).
-        setup: Called before each start of a template; makes the body of `setup`.
+        setup: Called before each start of a template, with its `sys.path`; makes the body of `setup`.
         launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 
     Raises:
@@ -38,7 +38,7 @@ class Engine:
         cls,
         scan: dict[str, Any],
         policy: dict[str, Any],
-        setup: Callable[[], bytes],
+        setup: Callable[[list[str]], bytes],
         launch: _Launch,
     ) -> Engine: ...
     def update(self, launch: _Launch) -> bool:

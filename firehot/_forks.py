@@ -42,8 +42,8 @@ class ForkSettings:
         return [*users, *table]
 
 
-def setup(settings: ForkSettings) -> bytes:
-    """The body of the `setup` message.
+def setup(settings: ForkSettings, path: list[str]) -> bytes:
+    """The body of the `setup` message for a template with this `sys.path`.
 
     Raises:
         FirehotError: A function that was given to `before_fork` is the project's own.
@@ -52,9 +52,9 @@ def setup(settings: ForkSettings) -> bytes:
         "remedies": _remedies.for_template(),
         "safe": settings.safe(),
         "before_fork": [_checked(names, settings) for names in hooks.REGISTRY.before_names()],
-        "entry_points": entry_points(_host.search_path()),
+        "entry_points": entry_points(path),
     }
-    return _host.setup(fork)
+    return _host.setup(path, fork)
 
 
 def _checked(names: tuple[str, str], settings: ForkSettings) -> tuple[str, str]:

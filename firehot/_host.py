@@ -81,9 +81,9 @@ def launch(state: Mapping[str, Any] | None = None) -> Launch:
     return sys.executable, arguments, list(state["environ"].items()), state["cwd"], state["path"]
 
 
-def setup(fork: dict[str, Any]) -> bytes:
+def setup(path: list[str], fork: dict[str, Any]) -> bytes:
     """The body of `setup`: the rest of what a template has to know; `fork` is what it has to know of forks."""
-    state = {"path": search_path(), "argv": list(sys.argv), "launched": time.time_ns(), **_main(), "fork": fork}
+    state = {"path": path, "argv": list(sys.argv), "launched": time.time_ns(), **_main(), "fork": fork}
     return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
 
 

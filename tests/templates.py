@@ -52,8 +52,8 @@ class Preloaded:
 @contextmanager
 def preloaded(project: Project, *modules: str, settings: ForkSettings | None = None) -> Iterator[Preloaded]:
     """A template that has imported these modules. It is told to retire at the end, and waited for."""
-    executable, arguments, environment, cwd, _ = _host.launch()
-    body = _forks.setup(settings or ForkSettings())
+    executable, arguments, environment, cwd, path = _host.launch()
+    body = _forks.setup(settings or ForkSettings(), path)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{stderr, IsTerminal};
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pyo3::prelude::*;
@@ -55,11 +56,14 @@ impl Caller for Attendant<'_> {
         Python::attach(|py| py.check_signals()).map_err(|raised| self.raise(raised))
     }
 
-    fn setup(&self) -> Result<Vec<u8>, Error> {
+    fn setup(&self, path: &[PathBuf]) -> Result<Vec<u8>, Error> {
         let Some(setup) = self.setup else {
             return Err(Error::NoTemplate);
         };
-        Python::attach(|py| setup.bind(py).call0()?.extract()).map_err(|raised| self.raise(raised))
+        // As text: a Path object would make "." of an empty entry.
+        let path: Vec<_> = path.iter().map(|entry| entry.as_os_str()).collect();
+        Python::attach(|py| setup.bind(py).call1((path,))?.extract())
+            .map_err(|raised| self.raise(raised))
     }
 
     fn progress(&self, module: &str, position: usize, of: usize) {

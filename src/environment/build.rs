@@ -49,7 +49,7 @@ impl Environment {
     pub(super) fn spawn(&self, launch: &Launch, caller: &dyn Caller) -> Result<Started, Error> {
         // What changes from here on shows as a difference.
         let start = Start::take(host(launch));
-        let setup = caller.setup()?;
+        let setup = caller.setup(&launch.path)?;
         let (sender, events) = crossbeam_channel::unbounded();
         let id = self.dispatcher.spawn(launch.clone(), setup, sender)?;
         Ok(Started { id, events, start })

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::build::Order;
 use super::{host, Built, Caller, Environment};
@@ -126,7 +126,13 @@ impl Environment {
         let changes = if is_fresh {
             BTreeSet::new()
         } else {
-            built.stamp.disk_changes()
+            let began = Instant::now();
+            let changes = built.stamp.disk_changes();
+            if changes.is_empty() {
+                let (files, took) = (built.stamp.len(), began.elapsed().as_micros());
+                log::debug!("{files} files are as they were ({took} us)");
+            }
+            changes
         };
         if !changes.is_empty() {
             self.dispatcher.stop(ticket.id, Duration::ZERO)?;

@@ -46,11 +46,11 @@ pub trait Caller {
     /// # Errors
     /// [`Error::Interrupted`] when the caller has a signal to attend to.
     fn attend(&self) -> Result<(), Error>;
-    /// The body of the `setup` message for a template that is about to be started.
+    /// The body of the `setup` message for a template that is about to be started with this `sys.path`.
     ///
     /// # Errors
     /// [`Error::Interrupted`] when it could not be made; the caller knows why.
-    fn setup(&self) -> Result<Vec<u8>, Error>;
+    fn setup(&self, path: &[PathBuf]) -> Result<Vec<u8>, Error>;
     /// Preloading has come to this module.
     fn progress(&self, module: &str, position: usize, of: usize);
     /// Preloading is over.
