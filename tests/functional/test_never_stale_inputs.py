@@ -296,7 +296,14 @@ def test_the_first_variable_counts_when_it_is_asked_for_alone(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the one that a copy of all would begin with."""
+    monkeypatch.setenv("FH_FIRST", "old")
+    for name in list(os.environ):
+        # Taken away and put back, they stand behind it.
+        if name != "FH_FIRST":
+            value = os.environ.pop(name)
+            os.environ[name] = value
     first = next(iter(os.environ))
+    assert first == "FH_FIRST"
     project.dependency("dep_a.py", f"import os\nkeys = os.environ.keys()\nVALUE = os.environ[{first!r}]\n")
     project.write("app.py", "import dep_a\n")
     with project.open() as environment:

@@ -156,7 +156,8 @@ def test_a_kill_while_the_first_fork_hangs_is_answered(
             if victim == "throwaway":
                 assert answers == [42]
             else:
-                assert isinstance(answers[0], FirehotError) and "SIGKILL" in str(answers[0])
+                # Another one is tried, as after any end that no import is known to have caused.
+                assert answers == [42] or (isinstance(answers[0], FirehotError) and "SIGKILL" in str(answers[0]))
             assert wait_until(lambda: not marked_processes(nothing_is_left), GONE)
 
 
