@@ -222,6 +222,9 @@ class Environment:
     def update_environment(self) -> bool:
         """Scans the project again; when its imports have changed, builds a new template and swaps it in.
 
+        A template that is not true any more (an upgraded package, another variable) is replaced as well; before a call
+        that happens without being asked for.
+
         Children that run go on undisturbed in the old one, which exits after the last of them.
 
         Returns:
