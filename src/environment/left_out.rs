@@ -140,9 +140,8 @@ impl LeftOut {
                     continue;
                 };
                 report.skip(what.name(), import, why.reason.clone(), why.cost);
-                if why.retry == Retry::Never {
-                    report.hush(&what.name());
-                }
+                let is_judged = why.retry != Retry::NextBuild;
+                report.mark(&what.name(), is_judged, why.retry == Retry::Never);
             }
         }
     }

@@ -35,7 +35,9 @@ pub struct Skipped {
     pub sites: Vec<Site>,
     module: String,
     severity: Severity,
-    /// The user has asked for it.
+    /// It was judged by what it did. The details (a port, a process) differ each time: told once.
+    is_judged: bool,
+    /// The user has asked for it: no reason to warn.
     is_asked: bool,
     /// How long its import takes in each run, in microseconds, where that is known.
     cost: Option<u64>,
@@ -54,6 +56,7 @@ impl Report {
             sites: Vec::new(),
             module: import.module.clone(),
             severity: Severity::Info,
+            is_judged: false,
             is_asked: false,
             cost,
         };
@@ -66,10 +69,11 @@ impl Report {
         all.find(|(each, _)| each == name).map(|(_, cost)| *cost)
     }
 
-    /// Something is skipped because the user has said so: no reason to warn.
-    pub(super) fn hush(&mut self, name: &str) {
+    /// Says how something came to be skipped.
+    pub(super) fn mark(&mut self, name: &str, is_judged: bool, is_asked: bool) {
         if let Some(skipped) = self.skipped.get_mut(name) {
-            skipped.is_asked = true;
+            skipped.is_judged = is_judged;
+            skipped.is_asked = is_asked;
         }
     }
 
@@ -137,7 +141,10 @@ impl Report {
         }
         for (name, skipped) in &self.skipped {
             let known = before.skipped.get(name);
-            if known.is_some_and(|known| known.reason == skipped.reason) {
+            let is_known = |known: &Skipped| {
+                known.reason == skipped.reason || (known.is_judged && skipped.is_judged)
+            };
+            if known.is_some_and(is_known) {
                 continue;
             }
             let text = skipped.describe(name);

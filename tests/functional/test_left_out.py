@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from natives import thread_package
 from support import Project, needs_proc, skipped
 
@@ -121,3 +122,17 @@ def test_the_users_word_counts(project: Project) -> None:
         assert skipped(environment)["innocent"] == "[tool.firehot.fork] says so"
         assert environment.verdicts["innocent"] == "left out: [tool.firehot.fork] says so"
         assert environment.verdicts["strange"] == "safe"
+
+
+def test_what_is_left_out_is_told_once_however_its_details_change(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project.dependency("serving.py", "import socket\nserver = socket.create_server(('127.0.0.1', 0))\n")
+    project.dependency("beside.py", "VALUE = 0\n")
+    project.write("app.py", "import serving\nimport beside\n")
+    with project.open() as environment:
+        for number in range(3):
+            project.dependency("beside.py", f"VALUE = {number + 1}\n")
+            environment.run(abs, -1)
+            assert environment.last_rebuild is not None
+    assert capfd.readouterr().err.count("serving is not preloaded") == 1
