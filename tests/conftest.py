@@ -27,6 +27,8 @@ from firehot import hooks
 from firehot.environment import Environment
 
 _PATIENCE = 2.0
+# Under nohup it is ignored, and children ignore what their host does: tests send it to them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

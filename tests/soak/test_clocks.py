@@ -16,6 +16,8 @@ from conftest import Measure
 from scale import times
 from support import Project, Scripts
 
+import firehot
+
 ROOT = Path(__file__).parent.parent.parent
 FUTURE = (time.time() + 3600, 4_000_000_000, (1 << 33) + 7)
 
@@ -155,7 +157,8 @@ def test_no_deadline_goes_by_the_wall_clock(
             timeout=600,
         )
     assert finished.ok() == "well\n"
-    assert not finished.stderr
+    # By such a clock files may seem to have changed just now: then a template is replaced, and that is told.
+    assert not [line for line in finished.stderr.splitlines() if "changes again and again" not in line]
 
 
 WALL_CLOCK = re.compile(
@@ -166,8 +169,12 @@ READ_FOR_AGES = {"src/scan/cache.rs": 1, "src/stamp/distributions.rs": 1, "fireh
 
 
 def test_the_wall_clock_is_read_for_the_age_of_files_alone() -> None:
+    # The tests may run beside an installed firehot: then only its Python half is there to be read.
+    package = Path(firehot.__file__).parent
     found = {}
-    for path in (*ROOT.glob("src/**/*.rs"), *ROOT.glob("firehot/**/*.py")):
-        if readings := len(WALL_CLOCK.findall(path.read_text("utf-8"))):
-            found[path.relative_to(ROOT).as_posix()] = readings
-    assert found == READ_FOR_AGES
+    for root, files in ((ROOT, ROOT.glob("src/**/*.rs")), (package.parent, package.glob("**/*.py"))):
+        for path in files:
+            if readings := len(WALL_CLOCK.findall(path.read_text("utf-8"))):
+                found[path.relative_to(root).as_posix()] = readings
+    has_sources = (ROOT / "src").is_dir()
+    assert found == {name: count for name, count in READ_FOR_AGES.items() if has_sources or name.startswith("firehot/")}
