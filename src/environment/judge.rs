@@ -49,6 +49,12 @@ impl<'s> Judge<'s> {
                 blamed: None,
             });
         }
+        for kept in effects.iter().filter(|each| each.action == Action::Kept) {
+            let (name, kind, detail) = (&kept.name, &kept.kind, &kept.detail);
+            log::info!(
+                "{name} leaves a {kind} behind ({detail}): kept, a cold start has it as well"
+            );
+        }
         let effect = effects.iter().find(|each| each.action != Action::Kept)?;
         let by = match &effect.importer {
             Some(importer) if *importer != effect.name => format!(" ({importer} does)"),
