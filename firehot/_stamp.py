@@ -324,7 +324,7 @@ def _importer(frame: FrameType | None) -> str | None:
         name = frame.f_globals.get("__name__")
         top = name.partition(".")[0] if type(name) is str else ""
         if top not in ("importlib", "_frozen_importlib", "_frozen_importlib_external", "zipimport", ""):
-            if name in ("firehot._template", "firehot._bytecode"):
+            if name in ("firehot._preload", "firehot._bytecode"):
                 return None
             if name != "firehot._stamp":
                 return str(name)

@@ -21,7 +21,6 @@ import pickle
 import select
 import signal
 import sys
-import time
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -31,7 +30,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _care, _child, _process, _stamp, _wire
+from firehot import __version__, _bytecode, _care, _child, _preload, _process, _stamp, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -119,7 +118,7 @@ class Template:
         kind = message["type"]
         if kind == "preload":
             self._recorder.start()
-            self._preload(message["imports"])
+            _preload.Preload(self._send, self._recorder, self._care, self._inherited).run(message["imports"])
             self._recorder.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
@@ -197,45 +196,6 @@ class Template:
         self._send(type="log", level="warn", message=message)
 
     # -- preload ---------------------------------------------------------------------------------
-
-    def _preload(self, imports: list[dict[str, Any]]) -> None:
-        before = dict(os.environ)
-        path_before = list(sys.path)
-        self._care.before_preload()
-        for index, item in enumerate(imports):
-            self._send(type="importing", index=index)
-            self._import(index, item["module"], item["names"])
-        self._care.after_preload()
-        self._inherited.note_changes(before, path_before)
-
-    def _import(self, index: int, module: str, names: list[str]) -> None:
-        count = len(sys.modules)
-        loaded: list[tuple[str, int]] = []
-        effects: list[dict[str, Any]] = []
-        failed: tuple[str, str] | None = None
-        exits = False
-        for name in (None, *names):
-            full = f"{module}.{name}" if name else module
-            start, size = time.perf_counter_ns(), len(sys.modules)
-            try:
-                __import__(module, fromlist=[name] if name else [])
-            except BaseException as error:
-                self._recorder.failed(error)
-                failed = failed or (full, _describe(error))
-                exits = exits or not isinstance(error, Exception)
-            else:
-                if full in sys.modules:
-                    loaded.append((full, (time.perf_counter_ns() - start) // 1000))
-            if len(sys.modules) != size or failed is not None:
-                effects += self._care.after_import(full)
-            if name is None and failed is not None:
-                break
-        modules, files = self._recorder.new_modules(), self._recorder.new_files()
-        self._send(type="imported", index=index, loaded=loaded, modules=modules, files=files, effects=effects)
-        if failed is not None:
-            residue = exits or _left_behind(count)
-            name, text = failed
-            self._send(type="failed", index=index, name=name, error=text, residue=residue)
 
     def _settle(self) -> None:
         """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""
@@ -358,24 +318,6 @@ _FORKING = _Forking()
 def _die_with_template(template: int) -> None:
     if _FORKING.active:
         _process.die_with_parent(template)
-
-
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    name = type(error).__qualname__
-    return f"{name}: {text}" if text else name
-
-
-def _left_behind(count: int) -> bool:
-    """Whether a failed import left modules whose parent is gone; `count` is the size of `sys.modules` before it.
-
-    `sys.modules` keeps the order of insertion, so what is new stands at its end.
-    """
-    for name in list(sys.modules)[count:]:
-        parent = name.rpartition(".")[0]
-        if parent and parent not in sys.modules:
-            return True
-    return False
 
 
 def _watch_process(pid: int) -> int:
