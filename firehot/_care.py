@@ -39,6 +39,14 @@ class Care:
         self._counts: dict[str, int] = {}
         self._broken_hooks: dict[str, str] = {}
         self._counter = _census.Census(list(self._of_kind("harmless-thread")), self._safe)
+        self._called: set[tuple[str, str]] = set()
+
+    def above(self, setup: dict[str, Any]) -> Care:
+        """The care of a layer, which goes on from this one: what is done already is not done again."""
+        care = Care(setup, self._tell)
+        care._pauses = self._pauses
+        care._called = set(self._called)
+        return care
 
     def _of_kind(self, kind: str) -> Iterator[dict[str, Any]]:
         return (entry for entry in self._setup.get("remedies", ()) if entry["kind"] == kind)
@@ -165,6 +173,7 @@ class Care:
         entry = next(self._of_kind("pause-openmp"), None)
         if entry is None or not _threads.HAS_TASKS:
             return
+        self._pauses = []
         for path in _threads.Maps().files:
             if os.path.basename(path).startswith(entry["library"]):
                 pause = _process.native_function(path, entry["function"], entry["argument"])
@@ -176,8 +185,10 @@ class Care:
     def _load_hooks(self) -> None:
         """Calls the entry points of packages that are loaded, and finds what the host has named."""
         for point in self._setup.get("entry_points", ()):
-            if point["name"] not in sys.modules:
+            names = point["module"], point["function"]
+            if point["name"] not in sys.modules or names in self._called:
                 continue
+            self._called.add(names)
             try:
                 hooks.find(point["module"], point["function"])()
             except BaseException as error:

@@ -43,15 +43,33 @@ class Inherited:
         self.path_after: list[str] = []
         self.care: _care.Care | None = None
 
-    def note_changes(self, environ: dict[str, str], path: list[str]) -> None:
-        """After the preload: what imports changed counts in children as it would after a cold start."""
+    def take_over(self, environ: dict[str, str], path: list[str]) -> None:
+        """Makes the environment and the path what the host has now, and what imports have changed in them."""
+        _set_environ(environ, self)
+        sys.path[:] = self.whole_path(path)
+        # What the host has changed since counts from now on.
+        before = self.environ_at_start
+        self.environ_changes = {
+            name: value for name, value in self.environ_changes.items() if environ.get(name) == before.get(name)
+        }
         self.environ_at_start = environ
+
+    def whole_path(self, path: list[str]) -> list[str]:
+        """The host's path with what imports have added."""
+        before = (entry for entry in self.path_before if entry not in path)
+        return [*before, *path, *(entry for entry in self.path_after if entry not in path)]
+
+    def note_changes(self, environ: dict[str, str], path: list[str]) -> None:
+        """After a preload: what imports changed counts in children as it would after a cold start."""
         now = dict(os.environ)
-        self.environ_changes = {name: now.get(name) for name in {*environ, *now} if environ.get(name) != now.get(name)}
+        for name in {*environ, *now}:
+            if environ.get(name) != now.get(name):
+                self.environ_changes[name] = now.get(name)
         in_front = next((i for i, entry in enumerate(sys.path) if entry in path), 0)
         new = [entry for entry in sys.path if entry not in path]
-        self.path_before = [entry for entry in sys.path[:in_front] if entry in new]
-        self.path_after = [entry for entry in new if entry not in self.path_before]
+        before = [entry for entry in sys.path[:in_front] if entry in new]
+        self.path_before = [*before, *self.path_before]
+        self.path_after = [*self.path_after, *(entry for entry in new if entry not in before)]
 
 
 def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
@@ -92,12 +110,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
         set_handler(number, signal.SIG_IGN)
     sys.argv[:] = state["argv"]
     sys.orig_argv[:] = state["orig_argv"]
-    path: list[str] = state["path"]
-    sys.path[:] = [
-        *(entry for entry in inherited.path_before if entry not in path),
-        *path,
-        *(entry for entry in inherited.path_after if entry not in path),
-    ]
+    sys.path[:] = inherited.whole_path(state["path"])
     _process.fresh_main(state)
     for fd, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
         # A program started with -u writes through; the others buffer lines on a terminal only. stderr always does.

@@ -29,6 +29,7 @@ LEAVE_OUT, KEPT, UNDONE = "leave-out", "kept", "undone"
 
 _SIGNALS = sorted(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _WRITES = os.O_WRONLY | os.O_RDWR
+_PATCHERS = (("gevent.monkey", "saved"), ("eventlet.patcher", "already_patched"))
 # Standard-library modules that register one exit function each when they are imported: harmless in a child.
 _REGISTER_EXITS = ("logging", "multiprocessing.util")
 
@@ -56,8 +57,9 @@ class Watch:
         self._umask = _current_umask()
         self._handlers = _handlers()
         self._modules_at_exit = _exit_functions()
-        self._patched: set[str] = set()
-        self._policy: object = None
+        # A layer tells only what is new in it.
+        self._patched = {name for name, attribute in _PATCHERS if _has_patched(name, attribute)}
+        self._policy: object = getattr(sys.modules.get("asyncio.events"), "_event_loop_policy", None)
         self.any_left_out = False
         _audit.add(self._note_socket, "socket.bind", "socket.connect")
         _audit.add(self._note_file, "open", "sqlite3.connect")
@@ -170,12 +172,11 @@ class Watch:
                 tell("temporary files", f"{path}, which an exit function deletes", importer)
 
     def _check_patches(self, tell: Callable[..., bool]) -> None:
-        modules = sys.modules
-        for name, attribute in (("gevent.monkey", "saved"), ("eventlet.patcher", "already_patched")):
-            if name in modules and name not in self._patched and getattr(modules[name], attribute, None):
+        for name, attribute in _PATCHERS:
+            if name not in self._patched and _has_patched(name, attribute):
                 self._patched.add(name)
                 tell("monkey-patching", f"by {name}", None, KEPT)
-        if (events := modules.get("asyncio.events")) is not None:
+        if (events := sys.modules.get("asyncio.events")) is not None:
             policy = getattr(events, "_event_loop_policy", None)
             if policy is not self._policy:
                 self._policy = policy
@@ -214,6 +215,10 @@ class Watch:
 
     def _note_temporary(self, event: str, arguments: tuple[Any, ...]) -> None:
         self._temporary[os.path.abspath(os.fsdecode(arguments[0]))] = _audit.running_module()
+
+
+def _has_patched(name: str, attribute: str) -> bool:
+    return name in sys.modules and bool(getattr(sys.modules[name], attribute, None))
 
 
 def is_made(where: str) -> bool:

@@ -83,7 +83,14 @@ def launch(state: Mapping[str, Any] | None = None) -> Launch:
 
 def setup(path: list[str], fork: dict[str, Any]) -> bytes:
     """The body of `setup`: the rest of what a template has to know; `fork` is what it has to know of forks."""
-    state = {"path": path, "argv": list(sys.argv), "launched": time.time_ns(), **_main(), "fork": fork}
+    state = {
+        "path": path,
+        "argv": list(sys.argv),
+        "umask": _umask(),
+        "launched": time.time_ns(),
+        **_main(),
+        "fork": fork,
+    }
     return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
 
 

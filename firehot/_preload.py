@@ -32,8 +32,7 @@ class Preload:
 
     def run(self, imports: list[dict[str, Any]]) -> None:
         """Imports all of these in order; one that fails is told, and the next ones are tried."""
-        before = dict(os.environ)
-        path_before = list(sys.path)
+        before, path_before = dict(os.environ), list(sys.path)
         self._care.before_preload()
         for index, item in enumerate(imports):
             self._send(type="importing", index=index)

@@ -35,9 +35,16 @@ _PSEUDO = ("/proc", "/sys")
 class Recorder:
     """Collects what the imports depend on, from `start` to `stop`."""
 
-    def __init__(self, launched: int) -> None:
-        """`launched` is the time, in nanoseconds of the wall clock, before the process was started."""
+    def __init__(self, launched: int, *, is_layer: bool = False) -> None:
+        """What counts begins now.
+
+        Args:
+            launched: The time, in nanoseconds of the wall clock, before the process was started.
+            is_layer: What is loaded already is in the stamp of the template below.
+        """
         self._launched = launched
+        self._is_layer = is_layer
+        self._mapped_below = frozenset(_mapped_files()) if is_layer else frozenset()
         self._path: list[str] = []
         self._tick = _tick()
         self._files: dict[str, list[int] | None] = {}
@@ -238,12 +245,15 @@ class Recorder:
     def _add_what_was_not_seen(self) -> None:
         paths: dict[str, None] = {}
         for name, module in list(sys.modules.items()):
+            if self._is_layer and name in self._at_start:
+                continue
             if type(name) is str and (name.partition(".")[0] != "firehot" or name in self._importers):
                 spec = namespace(module).get("__spec__")
                 path = spec.origin if isinstance(spec, ModuleSpec) else None
                 if isinstance(path, str) and os.path.isabs(path):
                     paths[path] = None
-        for path in (*paths, *_mapped_files()):
+        mapped = (path for path in _mapped_files() if path not in self._mapped_below)
+        for path in (*paths, *mapped):
             archive = path if path in self._files or path in self._written else _archive_of(path)
             if archive not in self._files and archive not in self._written:
                 self._files[archive] = self._state_after(archive)

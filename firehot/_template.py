@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import _socket
 import gc
+import importlib
 import os
 import pickle
 import select
 import signal
 import sys
+import time
 import warnings
 from contextlib import suppress
-from functools import partial
-from posix import _exit, close, fork, getpid, getppid, kill, read, waitpid
+from posix import _exit, close, dup2, fork, getpid, getppid, kill, read, waitpid
 from select import poll as Poll
 from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
@@ -39,8 +40,9 @@ _NOT_BLOCKED = (
     *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD"),
 )
 _BLOCKED = signal.valid_signals() - {getattr(signal, name) for name in _NOT_BLOCKED if hasattr(signal, name)}
-_DESCRIPTORS_PER_FORK = 4
+_MOST_DESCRIPTORS = 4
 _INT_SIZE = 4
+_LAYERS_LIMIT_MS = 2_000
 
 
 def main() -> NoReturn:
@@ -69,6 +71,11 @@ def main() -> NoReturn:
     Template(sock, header["host"], inherited, pickle.loads(body)).serve()
 
 
+# Descriptors that travel with a `fork`: for a child its socket, stdin, stdout and stderr; for a layer its socket, and
+# the pipe for what its imports print.
+_DESCRIPTORS = {"child": 4, "layer": 2}
+
+
 class Template:
     """The state of the template's one thread."""
 
@@ -80,18 +87,21 @@ class Template:
         self._host = host
         self._pid = getpid()
         self._children: dict[int, int] = {}
+        self._layers: set[int] = set()
         self._pids: dict[int, int] = {}
+        self._is_layer = False
         self._retiring = False
         self._wake_read = self._wake_write = -1
         self._finalizers: list[Any] = []
         self._recorder = _stamp.Recorder(setup["launched"])
         _process.die_with_parent(host)
         # Before any package has put a handler of its own there, in which a child may hang.
-        os.register_at_fork(after_in_child=partial(_die_with_template, self._pid))
+        os.register_at_fork(after_in_child=_die_with_template)
         self._host_watch = _watch_process(host)
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
         self._inherited = inherited
+        inherited.environ_at_start = dict(os.environ)
         self._care = inherited.care = _care.Care(setup.get("fork", {}), self._warn)
 
     def serve(self) -> NoReturn:
@@ -123,10 +133,12 @@ class Template:
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
             census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"])
-            # From here on the host is watched in `serve`, so that it can go in good order.
-            if self._host_watch >= 0:
+            # From here on the host is watched in `serve`, so that it can go in good order; a layer dies with the one
+            # below.
+            if self._host_watch >= 0 and not self._is_layer:
                 _process.die_with_parent(self._host, clear=True)
-            start, late = self._recorder.start_modules(), self._recorder.new_modules()
+            start = [] if self._is_layer else self._recorder.start_modules()
+            late = self._recorder.new_modules()
             body = self._recorder.body()
             del self._recorder
             self._send(body, type="ready", modules=len(sys.modules), start=start, late=late, census=census)
@@ -150,9 +162,7 @@ class Template:
         such frames in one read: so each list belongs to one `fork`, in order.
         """
         try:
-            data, ancillary, flags, _ = self._stream.recvmsg(
-                1 << 16, _socket.CMSG_SPACE(_DESCRIPTORS_PER_FORK * _INT_SIZE)
-            )
+            data, ancillary, flags, _ = self._stream.recvmsg(1 << 16, _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT_SIZE))
         except OSError:
             self._leave()
         if not data:
@@ -217,7 +227,7 @@ class Template:
         ident = message["id"]
         fds = self._descriptors.pop(0) if self._descriptors else []
         try:
-            if len(fds) != _DESCRIPTORS_PER_FORK:
+            if len(fds) != _DESCRIPTORS[message["as"]]:
                 raise OSError("no descriptors left in the template (ulimit -n)")
             if (folder := message["cloudpickle"]) is not None:
                 _process.load_cloudpickle(folder)
@@ -228,6 +238,8 @@ class Template:
                 _exit(70)  # The fork did happen: this is the child, and there is one template.
             self._send(type="fork_failed", id=ident, error=str(error))
             pid = -1
+        if pid == 0 and message["as"] == "layer":
+            self._become_layer(fds)
         if pid == 0:
             self._become_child(fds)
         for fd in fds:
@@ -235,6 +247,8 @@ class Template:
         if pid > 0:
             self._children[pid] = ident
             self._pids[ident] = pid
+            if message["as"] == "layer":
+                self._layers.add(pid)
             self._send(type="forked", id=ident, pid=pid)
 
     def _become_child(self, fds: list[int]) -> NoReturn:
@@ -247,11 +261,64 @@ class Template:
         finally:
             _exit(70)
 
-    def _leave_as_child(self) -> None:
+    def _become_layer(self, fds: list[int]) -> NoReturn:
+        """Goes on as a template of its own, which has all that this one has, and imports more.
+
+        It lives no longer than the one that it was forked from, which reaps it; both watch the host.
+        """
+        try:
+            self._leave_as_child(keep_host_watch=True)
+            sock, output = fds
+            for target in (1, 2):
+                dup2(output, target)
+            close(output)
+            _process.die_with_parent(self._pid)
+            self._sock = _process.move_up(sock)
+            self._stream = _socket.socket(fileno=self._sock)
+            self._incoming.clear()
+            self._descriptors.clear()
+            self._children.clear()
+            self._pids.clear()
+            self._layers.clear()
+            self._wake_read = self._wake_write = -1
+            self._pid = getpid()
+            self._is_layer = True
+            self._retiring = False
+            # These are the one's below.
+            self._finalizers = []
+            try:
+                header, body = _wire.receive(self._sock)
+            except EOFError:
+                _exit(0)
+            self._start_above(header, pickle.loads(body))
+            self.serve()
+        except BaseException as error:
+            sys.__excepthook__(type(error), error, error.__traceback__)
+            _process.flush_streams()
+        finally:
+            _exit(70)
+
+    def _start_above(self, header: dict[str, Any], setup: dict[str, Any]) -> None:
+        """Makes a layer what an interpreter would be that the host started now."""
+        environ = {_decode(name): _decode(value) for name, value in header["environment"]}
+        self._inherited.take_over(environ, setup["path"])
+        os.umask(setup["umask"])
+        os.chdir(_decode(header["cwd"]))
+        sys.argv[:] = setup["argv"]
+        _process.fresh_main(setup)
+        importlib.invalidate_caches()
+        self._recorder = _stamp.Recorder(setup["launched"], is_layer=True)
+        self._care = self._inherited.care = self._care.above(setup.get("fork", {}))
+
+    def _leave_as_child(self, *, keep_host_watch: bool = False) -> None:
         """Takes a forked process off the template's descriptors and signals."""
         self._stream.close()
-        for fd in (self._wake_read, self._wake_write, self._host_watch):
+        for fd in (self._wake_read, self._wake_write):
             _process.close_quietly(fd)
+        # A kqueue is not inherited: where there is nothing else, the one below ends its layers.
+        if not (keep_host_watch and hasattr(os, "pidfd_open")):
+            _process.close_quietly(self._host_watch)
+            self._host_watch = -1
         set_wakeup_fd(-1)
         if self._inherited.sigchld is not None:  # None: a handler that Python does not know.
             set_handler(signal.SIGCHLD, self._inherited.sigchld)
@@ -267,10 +334,15 @@ class Template:
             ident = self._children.pop(pid, None)
             if ident is not None:
                 del self._pids[ident]
+                self._layers.discard(pid)
                 self._send(type="exited", id=ident, status=os.waitstatus_to_exitcode(status))
 
     def _leave(self) -> NoReturn:
-        """Ends, children first. They are killed: whoever wanted to be kind to them was the host."""
+        """Ends, children first. They are killed: whoever wanted to be kind to them was the host.
+
+        Layers see for themselves that the host is gone, and have children to end and folders to remove.
+        """
+        self._wait_for_layers()
         killed = []
         for pid in self._children:
             # One that has changed its user can't be killed, and is not waited for.
@@ -287,6 +359,27 @@ class Template:
                 continue
         _exit(0)
 
+    def _wait_for_layers(self) -> None:
+        poll = Poll()
+        if self._layers:
+            poll.register(self._wake_read, select.POLLIN)
+        deadline = time.monotonic() + _LAYERS_LIMIT_MS / 1000
+        while self._layers and (left := deadline - time.monotonic()) > 0:
+            for pid in list(self._layers):
+                with suppress(ChildProcessError):
+                    if waitpid(pid, os.WNOHANG)[0]:
+                        self._layers.discard(pid)
+                        self._children.pop(pid, None)
+            if self._layers:
+                poll.poll(int(left * 1000))
+                with suppress(BlockingIOError):
+                    read(self._wake_read, 4096)
+
+
+def _decode(text: str) -> str:
+    """What the host sent with one byte in each character, as the file system names it."""
+    return os.fsdecode(text.encode("latin-1"))
+
 
 def _enter_host_state(setup: dict[str, Any]) -> None:
     """Makes this interpreter what the host's is; import-time code looks at all of it."""
@@ -297,27 +390,27 @@ def _enter_host_state(setup: dict[str, Any]) -> None:
 
 def _fork_quietly() -> int:
     """`fork`, without the DeprecationWarning about threads (3.12): `-W error` raises it when the child runs already."""
-    _FORKING.active = True
+    _FORKING.template = getpid()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             return fork()
     finally:
-        _FORKING.active = False
+        _FORKING.template = 0
 
 
 class _Forking:
-    """Whether the template itself forks: what its children fork may outlive it."""
+    """The template that forks, while it does; what its children fork may outlive it."""
 
-    active = False
+    template = 0
 
 
 _FORKING = _Forking()
 
 
-def _die_with_template(template: int) -> None:
-    if _FORKING.active:
-        _process.die_with_parent(template)
+def _die_with_template() -> None:
+    if _FORKING.template:
+        _process.die_with_parent(_FORKING.template)
 
 
 def _watch_process(pid: int) -> int:

@@ -27,6 +27,8 @@ pub struct PreloadItem {
 pub enum Role {
     /// Runs one call and ends.
     Child,
+    /// A template above this one: it imports more, and forks.
+    Layer,
 }
 
 /// From the host to the template.
@@ -42,6 +44,14 @@ pub enum ToTemplate {
         /// The process that the template must not outlive.
         host: i32,
     },
+    /// First message to a layer, in the place of `setup`: the host as it is now. The body is that of `setup`. Texts
+    /// hold one byte in each character.
+    Above {
+        /// `os.environ`.
+        environment: Vec<(String, String)>,
+        /// `os.getcwd()`.
+        cwd: String,
+    },
     /// Import these, in order, then answer `ready`.
     Preload {
         /// In the order of a cold start.
@@ -49,7 +59,8 @@ pub enum ToTemplate {
         /// Whether to try the exit of a child: not when it is known.
         trial: bool,
     },
-    /// Fork; four descriptors travel with it: the child's private socket, stdin, stdout, stderr.
+    /// Fork. With it travel, for a child, its private socket, stdin, stdout and stderr; for a layer, its socket, and a
+    /// pipe for what its imports print.
     Fork {
         /// The new process.
         id: ChildId,

@@ -42,6 +42,13 @@ pub(super) enum Command {
         events: Sender<Event>,
         answer: Sender<Result<TemplateId, Error>>,
     },
+    Above {
+        parent: TemplateId,
+        launch: Box<Launch>,
+        setup: Vec<u8>,
+        events: Sender<Event>,
+        answer: Sender<Result<TemplateId, Error>>,
+    },
     Preload {
         id: TemplateId,
         imports: Vec<PreloadItem>,
@@ -124,6 +131,29 @@ impl Dispatcher {
     ) -> Result<TemplateId, Error> {
         let (answer, result) = bounded(1);
         self.send(Command::Spawn {
+            launch: Box::new(launch),
+            setup,
+            events,
+            answer,
+        })?;
+        result.recv().map_err(|_| Error::Closed)?
+    }
+
+    /// Has a template fork another one, a layer, which has all that it has. `launch` and `setup` say how the host is
+    /// now; `events` tells how it goes on.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`], [`Error::System`], [`Error::Closed`].
+    pub fn above(
+        &self,
+        parent: TemplateId,
+        launch: Launch,
+        setup: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<TemplateId, Error> {
+        let (answer, result) = bounded(1);
+        self.send(Command::Above {
+            parent,
             launch: Box::new(launch),
             setup,
             events,

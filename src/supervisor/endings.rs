@@ -66,11 +66,11 @@ impl Owner {
         for id in templates {
             let starting = self
                 .templates
-                .get_mut(&id)
-                .filter(|template| template.phase == Phase::Starting);
-            if let Some(template) = starting {
+                .get(&id)
+                .is_some_and(|template| template.phase == Phase::Starting);
+            if starting {
                 // It is busy importing and would not hear.
-                template.kill();
+                self.kill(id);
             } else {
                 self.retire(id);
             }
@@ -79,15 +79,18 @@ impl Owner {
 
     /// A retiring template is killed if it stays long after its last child.
     pub(super) fn schedule_goodbye(&mut self, id: TemplateId) {
-        let retiring = self
-            .templates
-            .get(&id)
-            .is_some_and(|template| template.phase == Phase::Retiring);
-        if retiring && !self.children.values().any(|child| child.template == id) {
+        let is_alone = !self.children.values().any(|child| child.template == id)
+            && self.layers(id).next().is_none();
+        if self.is_retiring(id) && is_alone {
             self.goodbyes
                 .entry(id)
                 .or_insert_with(|| Instant::now() + self.patience);
         }
+    }
+
+    fn is_retiring(&self, id: TemplateId) -> bool {
+        let template = self.templates.get(&id);
+        template.is_some_and(|template| template.phase == Phase::Retiring)
     }
 
     pub(super) fn meet_deadlines(&mut self) {
@@ -101,15 +104,25 @@ impl Owner {
         for (id, what) in due {
             self.meet(id, what);
         }
-        self.goodbyes.retain(|id, at| {
-            if *at <= now {
-                if let Some(template) = self.templates.get_mut(id) {
-                    log::debug!("template {} did not go by itself", template.pid());
-                    template.kill();
-                }
+        let all = self.goodbyes.iter();
+        let overdue: Vec<TemplateId> = all
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in overdue {
+            self.goodbyes.remove(&id);
+            let Some(template) = self.templates.get(&id) else {
+                continue;
+            };
+            log::debug!("template {} did not go by itself", template.pid());
+            let parent = template.parent();
+            self.kill(id);
+            // Nobody else can end a layer: if that one is to go and does not hear either, it is killed in its turn.
+            if let Some(parent) = parent.filter(|id| self.is_retiring(*id)) {
+                let at = now + self.patience;
+                self.goodbyes.entry(parent).or_insert(at);
             }
-            *at > now
-        });
+        }
     }
 
     fn meet(&mut self, id: ChildId, what: Due) {
@@ -121,9 +134,8 @@ impl Owner {
             Due::Fork { .. } | Due::Gone(_) => {
                 log::error!("a template does not answer; it is killed");
                 child.due = Due::Never;
-                if let Some(template) = self.templates.get_mut(&child.template) {
-                    template.kill();
-                }
+                let template = child.template;
+                self.kill(template);
             }
             Due::Limit(_, limit) => {
                 child.cause = Cause::TimedOut(limit);

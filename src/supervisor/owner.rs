@@ -14,7 +14,7 @@ use super::link::Wakeups;
 use super::pump::PumpSender;
 use super::readiness::{Readiness, Slot};
 use super::running::{Due, Leftover, Running};
-use super::template::{watch, Event, Launch, Phase, Template, TemplateId};
+use super::template::{describe_status, watch, Event, Launch, Phase, Template, TemplateId};
 use crate::error::Error;
 use crate::protocol::message::{decode, ChildId, FromTemplate, Role, ToTemplate};
 
@@ -127,6 +127,15 @@ impl Owner {
             } => {
                 let _ = answer.send(self.spawn(&launch, setup, events));
             }
+            Command::Above {
+                parent,
+                launch,
+                setup,
+                events,
+                answer,
+            } => {
+                let _ = answer.send(self.above(parent, &launch, setup, events));
+            }
             Command::Preload { id, imports, trial } => {
                 self.tell(id, &ToTemplate::Preload { imports, trial });
             }
@@ -136,11 +145,7 @@ impl Owner {
                 }
             }
             Command::Retire(id) => self.retire(id),
-            Command::Abandon(id) => {
-                if let Some(template) = self.templates.get_mut(&id) {
-                    template.kill();
-                }
-            }
+            Command::Abandon(id) => self.kill(id),
             Command::Exec { exec, answer } => {
                 let _ = answer.send(self.exec(exec));
             }
@@ -189,6 +194,51 @@ impl Owner {
         log::debug!("template {} started", template.pid());
         self.templates.insert(id, template);
         Ok(id)
+    }
+
+    /// A layer's id is that of the fork it is asked for with: both are counted together.
+    fn above(
+        &mut self,
+        parent: TemplateId,
+        launch: &Launch,
+        setup: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<TemplateId, Error> {
+        if self.closing {
+            return Err(Error::Closed);
+        }
+        if !self.is_serving(parent) {
+            return Err(Error::NoTemplate);
+        }
+        let (mut layer, fds) = Template::above(parent, launch, setup, events)?;
+        self.next += 1;
+        let id = TemplateId(self.next);
+        let fork = ToTemplate::Fork {
+            id: ChildId(self.next),
+            role: Role::Layer,
+            cloudpickle: None,
+        };
+        if let Some(template) = self.templates.get_mut(&parent) {
+            template.send(&fork, fds);
+        }
+        layer.link.flush();
+        self.templates.insert(id, layer);
+        Ok(id)
+    }
+
+    /// Kills a template; a layer through the one below, which alone knows that its pid still names it.
+    pub(super) fn kill(&mut self, id: TemplateId) {
+        let Some(template) = self.templates.get_mut(&id) else {
+            return;
+        };
+        match template.parent() {
+            None => template.kill(),
+            Some(parent) => {
+                let id = ChildId(id.0);
+                let signal = nix::libc::SIGKILL;
+                self.tell(parent, &ToTemplate::Signal { id, signal });
+            }
+        }
     }
 
     pub(super) fn retire(&mut self, id: TemplateId) {
@@ -250,7 +300,7 @@ impl Owner {
             Ok(frames) => frames,
             Err(error) => {
                 let _ = template.events.send(Event::Garbled(error));
-                template.kill();
+                self.kill(id);
                 return;
             }
         };
@@ -260,8 +310,8 @@ impl Owner {
                 Err(error) => {
                     if let Some(template) = self.templates.get_mut(&id) {
                         let _ = template.events.send(Event::Garbled(error));
-                        template.kill();
                     }
+                    self.kill(id);
                     return;
                 }
             }
@@ -281,6 +331,10 @@ impl Owner {
                 }
             }
             FromTemplate::Forked { id, pid } => {
+                if let Some(layer) = self.templates.get_mut(&TemplateId(id.0)) {
+                    layer.set_pid(pid);
+                    log::debug!("layer {pid} started");
+                }
                 let unwanted = match self.children.get_mut(&id) {
                     Some(child) => child.forked(pid),
                     None => None,
@@ -290,9 +344,13 @@ impl Owner {
                 }
             }
             FromTemplate::ForkFailed { id, error } => {
+                self.bury_layer(TemplateId(id.0), &format!("could not be forked: {error}"));
                 self.end(id, None, Cause::ForkFailed(error));
             }
-            FromTemplate::Exited { id, status } => self.end(id, Some(status), Cause::Itself),
+            FromTemplate::Exited { id, status } => {
+                self.bury_layer(TemplateId(id.0), &describe_status(status));
+                self.end(id, Some(status), Cause::Itself);
+            }
             FromTemplate::Log { level, message } => {
                 let level = level.parse().unwrap_or(log::Level::Info);
                 log::log!(level, "{message}");
@@ -313,11 +371,25 @@ impl Owner {
     /// A template is dead: hears its last words, and tells its children's waiters.
     fn bury(&mut self, id: TemplateId) {
         self.serve_template(id);
+        if let Some(template) = self.templates.get_mut(&id) {
+            let how = template.reap();
+            self.bury_reaped(id, &how);
+        }
+    }
+
+    /// The same for a layer, of which the template below has told; nothing for anybody else.
+    fn bury_layer(&mut self, id: TemplateId, how: &str) {
+        if self.templates.contains_key(&id) {
+            self.serve_template(id);
+            self.bury_reaped(id, how);
+        }
+    }
+
+    fn bury_reaped(&mut self, id: TemplateId, how: &str) {
         let Some(mut template) = self.templates.remove(&id) else {
             return;
         };
         self.goodbyes.remove(&id);
-        let how = template.reap();
         template.read_output();
         log::debug!("template {} {how}", template.pid());
         let orphans: Vec<ChildId> = self
@@ -327,10 +399,40 @@ impl Owner {
             .map(|(id, _)| *id)
             .collect();
         for orphan in orphans {
-            self.end_orphan(orphan, &how);
+            self.end_orphan(orphan, how);
+        }
+        let above: Vec<TemplateId> = self.layers(id).collect();
+        for layer in above {
+            self.bury_orphan(layer, how);
         }
         let output = template.tail.text();
+        let how = how.to_owned();
         let _ = template.events.send(Event::Died { how, output });
+        if let Some(parent) = template.parent() {
+            self.schedule_goodbye(parent);
+        }
+    }
+
+    /// The templates that were forked from one.
+    pub(super) fn layers(&self, id: TemplateId) -> impl Iterator<Item = TemplateId> + '_ {
+        let all = self.templates.iter();
+        all.filter(move |(_, template)| template.parent() == Some(id))
+            .map(|(id, _)| *id)
+    }
+
+    /// A layer of a dead template: the kernel kills it, or the host does.
+    fn bury_orphan(&mut self, id: TemplateId, how: &str) {
+        #[cfg(not(target_os = "linux"))]
+        if let Some(pid) = self
+            .templates
+            .get(&id)
+            .map(Template::pid)
+            .filter(|pid| *pid > 0)
+        {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(0));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        self.bury_layer(id, how);
     }
 
     /// The kernel kills the children of a dead template (`PR_SET_PDEATHSIG`); where it can't, the host does.

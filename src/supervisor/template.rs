@@ -1,8 +1,9 @@
 //! One template's process: starts it, watches for its death, holds its socket. Does not decide when it is replaced.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -64,7 +65,19 @@ pub(super) struct Template {
     pub(super) tail: Tail,
     pub(super) phase: Phase,
     pub(super) events: Sender<Event>,
-    process: Child,
+    process: Process,
+}
+
+/// Who reaps it.
+#[derive(Debug)]
+enum Process {
+    /// This process, which started it.
+    Own(Child),
+    /// The template that it was forked from; its pid is known when that has told it.
+    Forked {
+        parent: TemplateId,
+        pid: Option<u32>,
+    },
 }
 
 impl Template {
@@ -109,12 +122,64 @@ impl Template {
             tail: Tail::default(),
             phase: Phase::Starting,
             events,
-            process,
+            process: Process::Own(process),
         })
     }
 
+    /// A layer that is yet to be forked from `parent`, and what goes to the parent for it.
+    ///
+    /// # Errors
+    /// [`Error::System`], [`Error::Message`].
+    pub(super) fn above(
+        parent: TemplateId,
+        launch: &Launch,
+        body: Vec<u8>,
+        events: Sender<Event>,
+    ) -> Result<(Self, Vec<OwnedFd>), Error> {
+        let (mut link, socket) = Link::pair()?;
+        let (output, writer) = Pipe::new(Stream::Stderr)?;
+        let text = |value: &OsStr| value.as_bytes().iter().copied().map(char::from).collect();
+        let above = ToTemplate::Above {
+            environment: launch
+                .environment
+                .iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            cwd: text(launch.cwd.as_os_str()),
+        };
+        link.push(encode(&above, body.len())?.into(), Vec::new());
+        link.push(body.into(), Vec::new());
+        let layer = Self {
+            link,
+            output,
+            tail: Tail::default(),
+            phase: Phase::Starting,
+            events,
+            process: Process::Forked { parent, pid: None },
+        };
+        Ok((layer, vec![socket, writer]))
+    }
+
+    /// 0 for a layer that is not forked yet.
     pub(super) fn pid(&self) -> u32 {
-        self.process.id()
+        match &self.process {
+            Process::Own(child) => child.id(),
+            Process::Forked { pid, .. } => pid.unwrap_or(0),
+        }
+    }
+
+    /// The template that it was forked from, if it is a layer.
+    pub(super) fn parent(&self) -> Option<TemplateId> {
+        match self.process {
+            Process::Own(_) => None,
+            Process::Forked { parent, .. } => Some(parent),
+        }
+    }
+
+    pub(super) fn set_pid(&mut self, forked: i32) {
+        if let Process::Forked { pid, .. } = &mut self.process {
+            *pid = u32::try_from(forked).ok();
+        }
     }
 
     pub(super) fn send(&mut self, message: &ToTemplate, fds: Vec<OwnedFd>) {
@@ -136,16 +201,29 @@ impl Template {
     /// Takes the dead process from the system and says how it ended.
     ///
     /// Only the dispatcher reaps a template, and only after [`watch`] told of its death: until then its pid names it.
+    /// A layer is reaped by the template below.
     pub(super) fn reap(&mut self) -> String {
-        self.process
-            .wait()
-            .map_or_else(|_| "ended".to_owned(), describe)
+        match &mut self.process {
+            Process::Own(child) => child.wait().map_or_else(|_| "ended".to_owned(), describe),
+            Process::Forked { .. } => "ended".to_owned(),
+        }
     }
 
-    /// For one that does not end by itself.
+    /// For one that does not end by itself. A layer is killed by the one that reaps it.
     pub(super) fn kill(&mut self) {
-        // It may have died a moment ago; then it is still there to be reaped.
-        let _ = self.process.kill();
+        if let Process::Own(child) = &mut self.process {
+            // It may have died a moment ago; then it is still there to be reaped.
+            let _ = child.kill();
+        }
+    }
+}
+
+/// "exited with code 1", from what a template tells of a process that it has reaped.
+pub(super) fn describe_status(status: i32) -> String {
+    if status < 0 {
+        format!("was killed by {}", signal_name(-status))
+    } else {
+        format!("exited with code {status}")
     }
 }
 
