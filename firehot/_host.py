@@ -8,7 +8,6 @@ import pickle
 import re
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -87,7 +86,6 @@ def setup(path: list[str], fork: dict[str, Any]) -> bytes:
         "path": path,
         "argv": list(sys.argv),
         "umask": _umask(),
-        "launched": time.time_ns(),
         **_main(),
         "fork": fork,
     }

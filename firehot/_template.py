@@ -68,7 +68,7 @@ def main() -> NoReturn:
         _exit(1)  # The host has read our hello and says so.
     at_start: frozenset[str] = sys.modules["__main__"].__dict__["at_start"]
     inherited = _child.Inherited(mask, at_start)
-    Template(sock, header["host"], inherited, pickle.loads(body)).serve()
+    Template(sock, header, inherited, pickle.loads(body)).serve()
 
 
 # Descriptors that travel with a `fork`: for a child its socket, stdin, stdout and stderr; for a layer its socket, and
@@ -79,7 +79,11 @@ _DESCRIPTORS = {"child": 4, "layer": 2}
 class Template:
     """The state of the template's one thread."""
 
-    def __init__(self, sock: int, host: int, inherited: _child.Inherited, setup: dict[str, Any]) -> None:
+    def __init__(
+        self, sock: int, header: dict[str, Any], inherited: _child.Inherited, setup: dict[str, Any]
+    ) -> None:
+        """Takes what `setup` said: header and body."""
+        host: int = header["host"]
         self._sock = sock
         self._stream = _socket.socket(fileno=sock)
         self._incoming = bytearray()
@@ -93,7 +97,7 @@ class Template:
         self._retiring = False
         self._wake_read = self._wake_write = -1
         self._finalizers: list[Any] = []
-        self._recorder = _stamp.Recorder(setup["launched"])
+        self._recorder = _stamp.Recorder(header["launched"])
         _process.die_with_parent(host)
         # Before any package has put a handler of its own there, in which a child may hang.
         os.register_at_fork(after_in_child=_die_with_template)
@@ -307,7 +311,7 @@ class Template:
         sys.argv[:] = setup["argv"]
         _process.fresh_main(setup)
         importlib.invalidate_caches()
-        self._recorder = _stamp.Recorder(setup["launched"], is_layer=True)
+        self._recorder = _stamp.Recorder(header["launched"], is_layer=True)
         self._care = self._inherited.care = self._care.above(setup.get("fork", {}))
 
     def _leave_as_child(self, *, keep_host_watch: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -52,6 +53,7 @@ class Preloaded:
 @contextmanager
 def preloaded(project: Project, *modules: str, settings: ForkSettings | None = None) -> Iterator[Preloaded]:
     """A template that has imported these modules. It is told to retire at the end, and waited for."""
+    launched = time.time_ns()
     executable, arguments, environment, cwd, path = _host.launch()
     body = _forks.setup(settings or ForkSettings(), path)
     ours, theirs = socket.socketpair()
@@ -67,7 +69,10 @@ def preloaded(project: Project, *modules: str, settings: ForkSettings | None = N
         theirs.close()
         with process:
             try:
-                setup = {"type": "setup", "protocol": _wire.PROTOCOL, "firehot": __version__, "host": os.getpid()}
+                setup = {
+                    **{"type": "setup", "protocol": _wire.PROTOCOL, "firehot": __version__},
+                    **{"host": os.getpid(), "launched": launched},
+                }
                 _wire.send(ours.fileno(), setup, body)
                 imports = [{"module": name, "names": []} for name in modules]
                 _wire.send(ours.fileno(), {"type": "preload", "trial": True, "imports": imports})

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use super::build::Order;
-use super::{host, Built, Caller, Environment};
+use super::chain::{Chain, Kind};
+use super::order::{Order, Part};
+use super::{host, Caller, Environment};
 use crate::error::Error;
 use crate::stamp::Change;
 use crate::supervisor::template::{Launch, TemplateId};
@@ -15,38 +15,38 @@ const KEPT: usize = 4;
 
 /// The templates of calls, the one that was used last first.
 #[derive(Debug, Default)]
-pub(super) struct Asides(VecDeque<Arc<Built>>);
+pub(super) struct Asides(VecDeque<Chain>);
 
 impl Asides {
     /// The first that fits; it counts as used.
-    fn find(&mut self, fits: impl Fn(&Built) -> bool) -> Option<Arc<Built>> {
+    fn find(&mut self, fits: impl Fn(&Chain) -> bool) -> Option<Chain> {
         let place = self.0.iter().position(|each| fits(each))?;
         let found = self.0.remove(place)?;
-        self.0.push_front(Arc::clone(&found));
+        self.0.push_front(found.clone());
         Some(found)
     }
 
     /// Adds one; what is returned is kept no more.
-    fn insert(&mut self, new: Arc<Built>) -> Option<Arc<Built>> {
+    fn insert(&mut self, new: Chain) -> Option<Chain> {
         self.0.push_front(new);
         (self.0.len() > KEPT).then(|| self.0.pop_back()).flatten()
     }
 
     pub(super) fn has(&self, id: TemplateId) -> bool {
-        self.0.iter().any(|each| each.id == id)
+        self.0.iter().any(|each| each.id() == id)
     }
 
     /// Takes one out; whether it was there.
     pub(super) fn remove(&mut self, id: TemplateId) -> bool {
         let before = self.0.len();
-        self.0.retain(|each| each.id != id);
+        self.0.retain(|each| each.id() != id);
         self.0.len() < before
     }
 }
 
 impl IntoIterator for Asides {
-    type Item = Arc<Built>;
-    type IntoIter = std::collections::vec_deque::IntoIter<Arc<Built>>;
+    type Item = Chain;
+    type IntoIter = std::collections::vec_deque::IntoIter<Chain>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -55,9 +55,9 @@ impl IntoIterator for Asides {
 
 impl Environment {
     /// The template of an earlier call that was as this one is. `fresh` are those that need no comparison.
-    pub(super) fn aside(&self, own: &Launch, fresh: &BTreeSet<TemplateId>) -> Option<Arc<Built>> {
-        let fits = |aside: &Built| {
-            fresh.contains(&aside.id) || aside.stamp.context_changes(host(own)).is_empty()
+    pub(super) fn aside(&self, own: &Launch, fresh: &BTreeSet<TemplateId>) -> Option<Chain> {
+        let fits = |aside: &Chain| {
+            fresh.contains(&aside.id()) || aside.context_changes(host(own)).is_empty()
         };
         self.serving().asides.find(fits)
     }
@@ -69,7 +69,7 @@ impl Environment {
         differs: &BTreeSet<Change>,
         fresh: &mut BTreeSet<TemplateId>,
         caller: &dyn Caller,
-    ) -> Result<Arc<Built>, Error> {
+    ) -> Result<Chain, Error> {
         let mut state = self.lock(caller)?;
         if let Some(there) = self.aside(own, fresh) {
             return Ok(there);
@@ -78,6 +78,9 @@ impl Environment {
         log::info!("{}: it gets a template of its own", said(differs));
         let order = Order {
             imports: &imports,
+            part: Part::All,
+            kind: Kind::Imports,
+            below: None,
             launch: own,
             is_aside: true,
             caller,
@@ -87,15 +90,11 @@ impl Environment {
         state.left_out.forget(differs);
         let built = self.build(&mut state, order, None);
         state.left_out = kept;
-        let built = built?;
-        fresh.insert(built.id);
-        let new = Arc::new(Built {
-            id: built.id,
-            stamp: built.stamp,
-        });
-        let gone = self.serving().asides.insert(Arc::clone(&new));
+        let new = Chain::new(built?);
+        fresh.insert(new.id());
+        let gone = self.serving().asides.insert(new.clone());
         if let Some(gone) = gone {
-            self.dispatcher.retire(gone.id)?;
+            self.dispatcher.retire(gone.id())?;
         }
         Ok(new)
     }

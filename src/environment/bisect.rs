@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use super::build::Order;
 use super::judge::AFTERWARDS;
 use super::left_out::{Retry, What, Why};
 use super::listen::START_LIMIT;
+use super::order::Order;
 use super::preload::{Attempt, Ended, Judged, Ready, Tries};
 use super::reads::Reads;
 use super::{Environment, State};
 use crate::error::Error;
 use crate::protocol::findings::Census;
+use crate::protocol::message::PreloadItem;
 use crate::stamp::Touched;
 
 /// Added to what the whole needed, for a template that may not become ready at all.
@@ -88,7 +89,7 @@ impl Environment {
         order: Order<'_>,
         problem: &Problem,
     ) -> Result<Blame, Error> {
-        let wanted = state.left_out.wanted(order.imports);
+        let wanted = order.wanted(&state.left_out);
         let count = wanted.len();
         if count == 0 {
             return Ok(Blame::None);
@@ -99,7 +100,7 @@ impl Environment {
         let mut shows = |next: usize| {
             tried += 1;
             log::info!("trying the first {next} of {count} imports ({tried} of {most})");
-            self.shows(state, order, next, problem.limit())
+            self.shows(order, &wanted, next, problem.limit())
         };
         let mut found = match shows(count)? {
             Shown::Good => return Ok(Blame::Nobody),
@@ -142,21 +143,18 @@ impl Environment {
         }]))
     }
 
-    /// Starts a template with the first `count` imports.
+    /// Starts a template with the first `count` imports of `wanted`.
     fn shows(
         &self,
-        state: &State,
         order: Order<'_>,
+        wanted: &[(usize, PreloadItem)],
         count: usize,
         limit: Duration,
     ) -> Result<Shown, Error> {
-        let started = self.spawn(order.launch, order.caller)?;
-        let tries = Tries {
-            count: Some(count),
-            trial: true,
-            limit,
-        };
-        let attempt = self.attempt(state, order, &started, tries);
+        let started = self.begin(order)?;
+        let tries = Tries { trial: true, limit };
+        let first = wanted.get(..count).unwrap_or(wanted);
+        let attempt = self.attempt(order, first, &started, tries);
         self.dispatcher.abandon(started.id)?;
         let attempt = match attempt {
             // Without an import there is nobody else to be blamed for it.

@@ -3,33 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
 use super::bisect::{problem, Blame, Problem};
+use super::chain::{pairs, Chain, Level};
 use super::judge::Judge;
 use super::left_out::{covers, top, What};
 use super::listen::START_LIMIT;
+use super::order::Order;
 use super::preload::{Attempt, Judged, Preload, Ready, Tries};
 use super::repeats::describe;
-use super::report::Report;
 use super::verdicts::{about, key};
-use super::{host, Built, Caller, Environment, State};
+use super::{host, Caller, Environment, State};
 use crate::error::Error;
-use crate::scan::ImportSet;
-use crate::stamp::{Stamp, Start};
+use crate::protocol::message::PreloadItem;
+use crate::stamp::{Stamp, Start, Touched};
 use crate::supervisor::template::{Event, Launch, TemplateId};
-
-/// What a template is built for.
-#[derive(Clone, Copy)]
-pub(super) struct Order<'a> {
-    pub(super) imports: &'a ImportSet,
-    pub(super) launch: &'a Launch,
-    /// It is for calls with variables of their own: what is found holds for these, and is kept nowhere.
-    pub(super) is_aside: bool,
-    pub(super) caller: &'a dyn Caller,
-}
 
 /// An interpreter that was started, and what the host knew just before.
 pub(super) struct Started {
@@ -38,14 +28,21 @@ pub(super) struct Started {
     pub(super) start: Start,
 }
 
-/// A template that is ready.
-pub(super) struct Outcome {
-    pub(super) id: TemplateId,
-    pub(super) stamp: Stamp,
-    pub(super) report: Report,
-}
-
 impl Environment {
+    /// Starts an interpreter, or has the top of the templates below fork a layer.
+    pub(super) fn begin(&self, order: Order<'_>) -> Result<Started, Error> {
+        let Some(below) = order.below else {
+            return self.spawn(order.launch, order.caller);
+        };
+        // What changes from here on shows as a difference.
+        let start = Start::above(host(order.launch), &below.base().stamp);
+        let setup = order.caller.setup(&order.launch.path)?;
+        let (sender, events) = crossbeam_channel::unbounded();
+        let launch = order.launch.clone();
+        let id = self.dispatcher.above(below.id(), launch, setup, sender)?;
+        Ok(Started { id, events, start })
+    }
+
     pub(super) fn spawn(&self, launch: &Launch, caller: &dyn Caller) -> Result<Started, Error> {
         // What changes from here on shows as a difference.
         let start = Start::take(host(launch));
@@ -58,20 +55,18 @@ impl Environment {
     /// One template's way to ready.
     pub(super) fn attempt(
         &self,
-        state: &State,
         order: Order<'_>,
+        wanted: &[(usize, PreloadItem)],
         started: &Started,
         tries: Tries,
     ) -> Result<Attempt, Error> {
-        let mut wanted = state.left_out.wanted(order.imports);
-        wanted.truncate(tries.count.unwrap_or(usize::MAX));
         let preload = Preload {
             id: started.id,
             events: &started.events,
             imports: order.imports,
-            wanted: &wanted,
+            wanted,
             limit: self.config.import_limit,
-            judge: Judge::new(&state.scanner, &self.config.leave_out),
+            judge: Judge::new(&self.config.scan, &self.config.leave_out),
             tries,
             caller: order.caller,
         };
@@ -86,26 +81,25 @@ impl Environment {
         state: &mut State,
         order: Order<'_>,
         mut early: Option<Started>,
-    ) -> Result<Outcome, Error> {
-        let began = Instant::now();
+    ) -> Result<Arc<Level>, Error> {
         state.left_out.apply(&self.config.leave_out, order.imports);
         // Something that nobody can be blamed for is told, once, and lived with.
         let mut is_lived_with = false;
         loop {
             let started = match early.take() {
                 Some(started) => started,
-                None => self.spawn(order.launch, order.caller)?,
+                None => self.begin(order)?,
             };
             let installed = started.start.installed();
             let about = self.about(order, &started.start);
             self.recall(state, about, &installed);
-            let known = key(about, &installed, &state.left_out.wanted(order.imports));
+            let wanted = order.wanted(&state.left_out);
+            let known = key(about, &installed, &order.whole(&wanted));
             let tries = Tries {
-                count: None,
                 trial: order.is_aside || !self.verdicts.is_good(known),
                 limit: START_LIMIT,
             };
-            let attempt = self.attempt(state, order, &started, tries);
+            let attempt = self.attempt(order, &wanted, &started, tries);
             let problem = match attempt {
                 Err(error) => {
                     self.dispatcher.abandon(started.id)?;
@@ -125,7 +119,7 @@ impl Environment {
                     match problem.filter(|reason| !state.lived_with.contains(reason)) {
                         Some(reason) if !is_lived_with => Problem::Census(reason),
                         Some(_) | None => {
-                            return self.finish(state, order, started, *ready, began);
+                            return self.finish(state, order, started, &wanted, *ready);
                         }
                     }
                 }
@@ -182,17 +176,40 @@ impl Environment {
         state: &mut State,
         order: Order<'_>,
         started: Started,
+        wanted: &[(usize, PreloadItem)],
         ready: Ready,
-        began: Instant,
-    ) -> Result<Outcome, Error> {
-        let id = started.id;
+    ) -> Result<Arc<Level>, Error> {
         if !order.is_aside {
-            tell_repeats(state, order.imports, &ready);
+            tell_repeats(state, wanted, &ready);
         }
+        // Each run imports what is left out itself, and may write such a file each time.
+        let below = order.below.into_iter().flat_map(Chain::levels);
+        let known: BTreeSet<&What> = below.flat_map(|level| &level.left).collect();
+        let mut files = state.left_out.files(&known);
+        files.retain(|file| !state.repeats.is_told(file.path()));
+        let left = state.left_out.names();
+        self.serve(order, started, wanted, ready, files, left)
+    }
+
+    /// What is known of a template that is ready, and which files of others it depends on as well; it begins to serve.
+    pub(super) fn serve(
+        &self,
+        order: Order<'_>,
+        started: Started,
+        wanted: &[(usize, PreloadItem)],
+        ready: Ready,
+        files: Vec<Touched>,
+        left: BTreeSet<What>,
+    ) -> Result<Arc<Level>, Error> {
+        let id = started.id;
         let mut report = ready.report;
         let native = &self.config.native_variables;
-        let files = ready.reads.into_files();
-        let stamp = Stamp::new(started.start, files, &ready.stamp, native);
+        let stamp = Stamp::new(
+            started.start,
+            ready.reads.into_files(),
+            &ready.stamp,
+            native,
+        );
         let mut stamp = match stamp {
             Ok(stamp) => stamp,
             Err(source) => {
@@ -200,16 +217,27 @@ impl Environment {
                 return Err(Error::Stamp { source });
             }
         };
-        // Each run imports what is left out itself, and may write such a file each time.
-        let files = state.left_out.files();
-        stamp.add_files(files.filter(|file| !state.repeats.is_told(file.path())));
+        stamp.add_files(files);
         log::debug!("the template depends on {} files", stamp.len());
-        report.judge(&ready.census, state.left_out.verdicts(order.imports));
-        state.left_out.tell(order.imports, &mut report);
-        report.locate(order.imports);
-        report.log(&state.report, began.elapsed());
+        report.judge(&ready.census);
+        let items = wanted.iter().map(|(_, item)| item);
+        let held = items.clone().enumerate().flat_map(|(at, item)| {
+            let brought = ready.brought.contains(&at);
+            pairs(item).map(move |pair| (pair, brought))
+        });
+        let level = Level {
+            id,
+            kind: order.kind,
+            stamp,
+            asked: items.clone().cloned().collect(),
+            held: held.collect(),
+            loaded: ready.loaded,
+            report,
+            left,
+            has_patched: ready.has_patched,
+        };
         self.dispatcher.serve(id)?;
-        Ok(Outcome { id, stamp, report })
+        Ok(Arc::new(level))
     }
 
     /// Takes note of what must not be tried.
@@ -223,12 +251,12 @@ impl Environment {
         all: Vec<Judged>,
         start: &Start,
     ) -> Result<(), Error> {
-        let before = state.left_out.wanted(order.imports);
+        let before = order.wanted(&state.left_out);
         let reasons: Vec<String> = all.iter().map(|each| each.why.reason.clone()).collect();
         for judged in all {
             self.leave_out(state, order, judged, start);
         }
-        if state.left_out.wanted(order.imports) == before {
+        if order.wanted(&state.left_out) == before {
             let reason = reasons.join("; ");
             return Err(Error::Unusable { reason });
         }
@@ -266,38 +294,13 @@ impl Environment {
             state.left_out.insert(What::Name(name), why);
         }
     }
-
-    /// Puts a new main template in the place of the old one, and says why.
-    pub(super) fn replace(
-        &self,
-        state: &mut State,
-        built: Outcome,
-        reason: Option<String>,
-    ) -> Result<(), Error> {
-        state.last_rebuild = reason;
-        state.report = built.report;
-        let new = Arc::new(Built {
-            id: built.id,
-            stamp: built.stamp,
-        });
-        let (main, asides) = {
-            let mut serving = self.serving();
-            let main = serving.main.replace(new);
-            (main, std::mem::take(&mut serving.asides))
-        };
-        for old in main.into_iter().chain(asides) {
-            self.dispatcher.retire(old.id)?;
-        }
-        Ok(())
-    }
 }
 
 /// Warns of a file that makes one template after another stale, with the package that reads it.
-fn tell_repeats(state: &mut State, imports: &ImportSet, ready: &Ready) {
+fn tell_repeats(state: &mut State, wanted: &[(usize, PreloadItem)], ready: &Ready) {
     let Some(path) = state.repeats.news() else {
         return;
     };
-    let wanted = state.left_out.wanted(imports);
     let item = ready.reads.reader(&path);
     let module = item
         .and_then(|item| wanted.get(item))

@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::build::Order;
-use super::{host, Built, Caller, Environment};
+use super::chain::{Chain, Found, Kind};
+use super::refresh::Target;
+use super::{host, Caller, Environment};
 use crate::error::Error;
-use crate::stamp::{describe, Change};
+use crate::stamp::describe;
 use crate::supervisor::child::{Cause, Ticket, Until};
 use crate::supervisor::dispatcher::Exec;
 use crate::supervisor::template::{Launch, TemplateId};
@@ -37,7 +38,7 @@ pub struct Call {
 enum Try {
     Runs(Arc<Ticket>),
     /// The template was not true any more.
-    Stale(BTreeSet<Change>),
+    Stale(Found),
     /// Another thread has replaced it.
     Gone,
     /// It died, or was dead; how.
@@ -57,12 +58,11 @@ impl Environment {
         let mut fresh: BTreeSet<TemplateId> = BTreeSet::new();
         loop {
             let built = self.choose(&call, &mut fresh, caller)?;
-            call.exec.template = built.id;
-            match self.fork(&call.exec, &built, fresh.contains(&built.id), caller)? {
+            call.exec.template = built.id();
+            match self.fork(&call.exec, &built, fresh.contains(&built.id()), caller)? {
                 Try::Runs(ticket) => return Ok(ticket),
-                Try::Stale(changes) => {
-                    let reason = describe(&changes);
-                    fresh.extend(self.rebuild(&built, &call, &reason, &changes, caller)?);
+                Try::Stale(found) => {
+                    fresh.extend(self.mend(&built, &call, &found, caller)?);
                 }
                 Try::Gone => {}
                 Try::Dead(how) => {
@@ -73,38 +73,45 @@ impl Environment {
                         });
                     }
                     let reason = format!("the template {how}");
-                    let nothing = BTreeSet::new();
-                    fresh.extend(self.rebuild(&built, &call, &reason, &nothing, caller)?);
+                    let found = built.changes(host(&call.host));
+                    fresh.extend(self.rebuild(&built, &call, reason, &found, caller)?);
                 }
             }
         }
     }
 
-    /// The template whose host was as this call's is; built if need be.
+    /// The templates whose host was as this call's is; built if need be.
     fn choose(
         &self,
         call: &Call,
         fresh: &mut BTreeSet<TemplateId>,
         caller: &dyn Caller,
-    ) -> Result<Arc<Built>, Error> {
+    ) -> Result<Chain, Error> {
         loop {
             let main = self.serving().main.clone().ok_or(Error::NoTemplate)?;
-            let differs = main.stamp.context_changes(host(&call.host));
-            if !differs.is_empty() && !fresh.contains(&main.id) {
-                let reason = describe(&differs);
-                fresh.extend(self.rebuild(&main, call, &reason, &differs, caller)?);
+            let differs = main.context_changes(host(&call.host));
+            if !differs.is_empty() && !fresh.contains(&main.id()) {
+                let found = differs.and(main.disk_changes());
+                fresh.extend(self.mend(&main, call, &found, caller)?);
                 continue;
             }
             let Some(own) = &call.own else {
                 return Ok(main);
             };
-            let differs = main.stamp.context_changes(host(own));
-            if differs.is_empty() {
+            let differs = main.context_changes(host(own));
+            let Some(lowest) = differs.lowest() else {
                 return Ok(main);
+            };
+            // Where only the project's own modules have read it, the call imports these itself.
+            if let Some(below) = main
+                .lowest(lowest)
+                .filter(|_| lowest >= main.below(Kind::Own))
+            {
+                return Ok(below);
             }
             return match self.aside(own, fresh) {
                 Some(aside) => Ok(aside),
-                None => self.build_aside(own, &differs, fresh, caller),
+                None => self.build_aside(own, &differs.all(), fresh, caller),
             };
         }
     }
@@ -113,23 +120,23 @@ impl Environment {
     fn fork(
         &self,
         exec: &Exec,
-        built: &Built,
+        built: &Chain,
         is_fresh: bool,
         caller: &dyn Caller,
     ) -> Result<Try, Error> {
         let ticket = match self.dispatcher.exec(exec.clone()) {
             Ok(ticket) => ticket,
-            Err(Error::NoTemplate) if !self.serves(built.id) => return Ok(Try::Gone),
+            Err(Error::NoTemplate) if !self.serves(built.id()) => return Ok(Try::Gone),
             Err(Error::NoTemplate) => return Ok(Try::Dead("ended".to_owned())),
             Err(error) => return Err(error),
         };
         let changes = if is_fresh {
-            BTreeSet::new()
+            Found::default()
         } else {
             let began = Instant::now();
-            let changes = built.stamp.disk_changes();
+            let changes = built.disk_changes();
             if changes.is_empty() {
-                let (files, took) = (built.stamp.len(), began.elapsed().as_micros());
+                let (files, took) = (built.files(), began.elapsed().as_micros());
                 log::debug!("{files} files are as they were ({took} us)");
             }
             changes
@@ -157,43 +164,80 @@ impl Environment {
     /// Whether a template is one of those that calls are given to.
     fn serves(&self, id: TemplateId) -> bool {
         let serving = self.serving();
-        serving.main.as_ref().is_some_and(|main| main.id == id) || serving.asides.has(id)
+        serving.main.as_ref().is_some_and(|main| main.has(id)) || serving.asides.has(id)
     }
 
-    /// Replaces a template that is of no use any more, unless another thread was quicker. What it built, if it did.
+    /// Makes templates true again; `found` is all that is not as it was, on the disk too. What it built, or has found
+    /// true, if it did.
+    fn mend(
+        &self,
+        old: &Chain,
+        call: &Call,
+        found: &Found,
+        caller: &dyn Caller,
+    ) -> Result<Option<TemplateId>, Error> {
+        let lowest = found.lowest().unwrap_or(old.len());
+        if lowest < old.below(Kind::Own) {
+            return self.rebuild(old, call, describe(&found.all()), found, caller);
+        }
+        // Only modules of the project: what lies below goes on at once.
+        let Some(below) = old.lowest(lowest) else {
+            return Ok(None);
+        };
+        self.drop_to(old, &below)?;
+        Ok(Some(below.id()))
+    }
+
+    /// Goes on with a part of what serves, unless another thread was quicker.
+    fn drop_to(&self, old: &Chain, below: &Chain) -> Result<(), Error> {
+        {
+            let mut serving = self.serving();
+            if !serving
+                .main
+                .as_ref()
+                .is_some_and(|main| main.id() == old.id())
+            {
+                return Ok(());
+            }
+            serving.main = Some(below.clone());
+        }
+        for level in old.levels().filter(|level| !below.has(level.id)) {
+            self.dispatcher.retire(level.id)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces templates that are of no use any more, unless another thread was quicker. What it built, if it did.
     fn rebuild(
         &self,
-        old: &Built,
+        old: &Chain,
         call: &Call,
-        reason: &str,
-        changes: &BTreeSet<Change>,
+        reason: String,
+        found: &Found,
         caller: &dyn Caller,
     ) -> Result<Option<TemplateId>, Error> {
         let mut state = self.lock(caller)?;
         let (is_main, is_aside) = {
             let mut serving = self.serving();
-            let is_main = serving.main.as_ref().is_some_and(|main| main.id == old.id);
-            (is_main, serving.asides.remove(old.id))
+            let is_main = serving
+                .main
+                .as_ref()
+                .is_some_and(|main| main.id() == old.id());
+            (is_main, serving.asides.remove(old.id()))
         };
         if is_aside {
-            self.dispatcher.retire(old.id)?;
+            self.dispatcher.retire(old.id())?;
         }
         if !is_main {
             return Ok(None);
         }
-        state.left_out.forget(changes);
-        state.repeats.note(changes);
         let imports = state.imports.clone().unwrap_or_default();
-        log::info!("starting a new template: {reason}");
-        let order = Order {
+        let target = Target {
             imports: &imports,
             launch: &call.host,
-            is_aside: false,
             caller,
         };
-        let built = self.build(&mut state, order, None)?;
-        let id = built.id;
-        self.replace(&mut state, built, Some(reason.to_owned()))?;
-        Ok(Some(id))
+        let chain = self.refresh(&mut state, target, found, Some(reason), None)?;
+        Ok(Some(chain.id()))
     }
 }

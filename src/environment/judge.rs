@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::left_out::{covers, top};
 use crate::protocol::findings::{Action, Effect, LoadedModule, ThreadText};
-use crate::scan::{FirstParty, Scanner};
+use crate::scan::{FirstParty, ScanRequest};
 use crate::stamp::os_text;
 
 /// What follows for whoever uses a package that is left out.
@@ -24,11 +24,11 @@ pub(super) struct Judge<'s> {
 }
 
 impl<'s> Judge<'s> {
-    pub(super) fn new(scanner: &'s Scanner, leave_out: &'s [(String, String)]) -> Self {
+    pub(super) fn new(scan: &'s ScanRequest, leave_out: &'s [(String, String)]) -> Self {
         Self {
-            first_party: scanner.first_party(),
+            first_party: FirstParty::new(scan),
             leave_out,
-            stdlib: scanner.stdlib_modules(),
+            stdlib: &scan.stdlib_modules,
             loaded: BTreeMap::new(),
             with_files: BTreeSet::new(),
         }
@@ -144,6 +144,11 @@ impl<'s> Judge<'s> {
         found.map(|(_, (_, index))| *index).min()
     }
 
+    /// The names of everything that was loaded.
+    pub(super) fn loaded(&self) -> BTreeSet<String> {
+        self.loaded.keys().cloned().collect()
+    }
+
     /// The top-level names of what was loaded, without the standard library.
     pub(super) fn packages(&self) -> BTreeSet<String> {
         let tops = self.with_files.iter();
@@ -215,7 +220,6 @@ pub(super) fn object_to_thread(thread: &ThreadText) -> Option<Objection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::ScanRequest;
 
     #[test]
     fn what_a_hook_has_imported_is_judged_too() {
@@ -224,7 +228,7 @@ mod tests {
         let file = root.join("app").join("secret.py");
         std::fs::create_dir(root.join("app")).unwrap();
         std::fs::write(&file, b"").unwrap();
-        let scanner = Scanner::new(ScanRequest {
+        let scan = ScanRequest {
             package: "app".to_owned(),
             locations: vec![root.join("app")],
             first_party: vec!["app".to_owned()],
@@ -234,7 +238,7 @@ mod tests {
             site_folders: Vec::new(),
             builtin_modules: Vec::new(),
             stdlib_modules: Vec::new(),
-        });
+        };
         let module = |name: &str, file: Option<&Path>| {
             let file = file.map(|file| file.to_string_lossy().into_owned());
             LoadedModule(name.to_owned(), file, Some("plugin".to_owned()))
@@ -243,7 +247,7 @@ mod tests {
             module("plugin.more", None),
             module("app.secret", Some(&file)),
         ];
-        let mut judge = Judge::new(&scanner, &[]);
+        let mut judge = Judge::new(&scan, &[]);
         assert_eq!(judge.object_to_late(&late[..1]), None);
         let reason = judge.object_to_late(&late).unwrap();
         assert!(reason.starts_with("a hook of plugin has imported app.secret, code of the project"));

@@ -153,9 +153,15 @@ impl LeftOut {
         all.find(|(_, why)| reads(why)).map(|(what, _)| what.name())
     }
 
-    /// The files that were read for what is left out.
-    pub(super) fn files(&self) -> impl Iterator<Item = Touched> + '_ {
-        self.0.values().flat_map(|why| why.files.iter().cloned())
+    /// The files that were read for what is left out, but for `known`.
+    pub(super) fn files(&self, known: &BTreeSet<&What>) -> Vec<Touched> {
+        let new = self.0.iter().filter(|(what, _)| !known.contains(what));
+        new.flat_map(|(_, why)| why.files.iter().cloned()).collect()
+    }
+
+    /// What is left out.
+    pub(super) fn names(&self) -> BTreeSet<What> {
+        self.0.keys().cloned().collect()
     }
 }
 

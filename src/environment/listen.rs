@@ -52,6 +52,7 @@ impl Preload<'_> {
             match self.events.recv_timeout(slice) {
                 Ok(Event::Said(message, body)) => return Ok(Next::Said(message, body)),
                 Ok(Event::Garbled(error)) => return Err(error.into()),
+                Ok(Event::Orphaned) => return Err(Error::NoTemplate),
                 Ok(Event::Died { how, output }) => return died(doing, how, output),
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
                 Err(RecvTimeoutError::Timeout) => {}

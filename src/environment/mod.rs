@@ -5,36 +5,41 @@ mod asides;
 mod bisect;
 mod build;
 mod cache;
+mod chain;
 mod exec;
 mod judge;
 mod left_out;
 mod listen;
+mod order;
 mod preload;
 mod reads;
+mod refresh;
 mod repeats;
 mod report;
 mod verdicts;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use self::asides::Asides;
-use self::build::Order;
+use self::chain::{Chain, Found};
 pub use self::exec::Call;
 use self::left_out::LeftOut;
+use self::refresh::Target;
 use self::repeats::Repeats;
 use self::report::{difference, Problems};
 pub use self::report::{Report, Skipped};
 use self::verdicts::Verdicts;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
-use crate::stamp::{describe, Change, Host, Stamp};
+use crate::stamp::{describe, Host};
 use crate::supervisor::child::Ticket;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::pump::Pump;
-use crate::supervisor::template::{Launch, TemplateId};
+use crate::supervisor::template::Launch;
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
@@ -76,18 +81,11 @@ pub struct Config {
     pub cache: Option<PathBuf>,
 }
 
-/// A template that was found good, and what it depends on.
-#[derive(Debug)]
-struct Built {
-    id: TemplateId,
-    stamp: Stamp,
-}
-
 /// The templates that serve.
 #[derive(Debug, Default)]
 struct Serving {
     /// For the host as it is.
-    main: Option<Arc<Built>>,
+    main: Option<Chain>,
     /// For calls whose own variables or directory the imports had read.
     asides: Asides,
 }
@@ -102,6 +100,8 @@ pub struct Environment {
     state: Mutex<State>,
     /// Held for a moment; never while `state` is waited for.
     serving: Mutex<Serving>,
+    /// Counts the changes of what serves: what is built in the background is built for one of them.
+    generation: AtomicU64,
     owner: u32,
 }
 
@@ -118,6 +118,8 @@ struct State {
     last_rebuild: Option<String>,
     /// Whether the verdicts of earlier processes were looked at.
     recalled: bool,
+    /// A layer has what a cold start would have imported before what lies below.
+    is_reversed: bool,
 }
 
 impl Environment {
@@ -143,10 +145,12 @@ impl Environment {
                 report: Report::default(),
                 last_rebuild: None,
                 recalled: false,
+                is_reversed: false,
             }),
             verdicts: Verdicts::new(config.cache.clone()),
             config,
             serving: Mutex::default(),
+            generation: AtomicU64::new(0),
             owner: std::process::id(),
         };
         environment.update(launch, caller)?;
@@ -179,44 +183,33 @@ impl Environment {
         };
         log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
         state.problems.log_new(&scan.problems);
-        let changes = self.changes(launch);
+        let found = self.changes(launch);
         let reason = match &state.imports {
             None => None,
             Some(before) if before.key() != scan.imports.key() => {
                 Some(difference(before, &scan.imports))
             }
-            Some(_) if !changes.is_empty() => Some(describe(&changes)),
+            Some(_) if !found.is_empty() => Some(describe(&found.all())),
             Some(_) => {
                 state.report.locate(&scan.imports);
                 state.imports = Some(scan.imports);
                 return Ok(false);
             }
         };
-        state.left_out.forget(&changes);
-        if let Some(reason) = &reason {
-            log::info!("starting a new template: {reason}");
-        }
-        state.repeats.note(&changes);
-        let order = Order {
+        let target = Target {
             imports: &scan.imports,
             launch,
-            is_aside: false,
             caller,
         };
-        let built = self.build(&mut state, order, early)?;
-        self.replace(&mut state, built, reason)?;
+        self.refresh(&mut state, target, &found, reason, early)?;
         state.imports = Some(scan.imports);
         Ok(true)
     }
 
-    /// What differs from what the main template depends on.
-    fn changes(&self, launch: &Launch) -> BTreeSet<Change> {
-        let Some(main) = self.serving().main.clone() else {
-            return BTreeSet::new();
-        };
-        let mut changes = main.stamp.context_changes(host(launch));
-        changes.extend(main.stamp.disk_changes());
-        changes
+    /// What differs from what the main templates depend on.
+    fn changes(&self, launch: &Launch) -> Found {
+        let main = self.serving().main.clone();
+        main.map_or_else(Found::default, |main| main.changes(host(launch)))
     }
 
     /// What is preloaded, and what is not.

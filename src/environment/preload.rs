@@ -2,6 +2,7 @@
 //! there. Does not wait for them.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -20,6 +21,9 @@ use crate::scan::{Import, ImportSet};
 use crate::stamp::Touched;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::template::{Event, TemplateId};
+
+/// Effects for which it counts what was loaded before: see `firehot/_effects.py`.
+const PATCHES: [&str; 2] = ["monkey-patching", "event loop policy"];
 
 /// How one attempt at a template went.
 pub(super) enum Attempt {
@@ -45,8 +49,6 @@ pub(super) struct Ended {
 /// How one attempt is to be made.
 #[derive(Clone, Copy)]
 pub(super) struct Tries {
-    /// So many of what is wanted; all of it if none.
-    pub(super) count: Option<usize>,
     /// Whether to try the exit of a child.
     pub(super) trial: bool,
     /// From the last import to ready.
@@ -60,6 +62,12 @@ pub(super) struct Ready {
     /// What its imports have read, and the rest of its stamp.
     pub(super) reads: Reads,
     pub(super) stamp: Vec<u8>,
+    /// The items with which anything came.
+    pub(super) brought: BTreeSet<usize>,
+    /// Everything that came into `sys.modules`.
+    pub(super) loaded: BTreeSet<String>,
+    /// An import has patched what others had loaded.
+    pub(super) has_patched: bool,
 }
 
 /// Something that must not be tried, and why.
@@ -102,6 +110,8 @@ impl Preload<'_> {
         let mut reads = Reads::default();
         let mut doing = Doing::Starting;
         let mut took = Duration::ZERO;
+        let mut brought = BTreeSet::new();
+        let mut has_patched = false;
         loop {
             let (message, body) = match self.next(doing)? {
                 Next::Said(message, body) => (message, body),
@@ -132,6 +142,12 @@ impl Preload<'_> {
                     doing = Doing::Settling;
                     took = began.elapsed();
                     let objection = self.judge.objection(index, &modules, &effects);
+                    if !modules.is_empty() || !effects.is_empty() {
+                        brought.insert(index);
+                    }
+                    has_patched |= effects
+                        .iter()
+                        .any(|each| PATCHES.contains(&each.kind.as_str()));
                     reads.add(index, files);
                     report.modules.extend(loaded);
                     if let Some(objection) = objection {
@@ -177,6 +193,9 @@ impl Preload<'_> {
                         census,
                         reads,
                         stamp: body,
+                        brought,
+                        loaded: self.judge.loaded(),
+                        has_patched,
                     })));
                 }
                 FromTemplate::Hello {

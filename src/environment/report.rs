@@ -77,12 +77,22 @@ impl Report {
         }
     }
 
+    /// Adds what a level has, and what it has not of these imports.
+    pub(super) fn add(&mut self, level: &Self, imports: &ImportSet) {
+        self.modules.extend(level.modules.iter().cloned());
+        self.at_start.extend(level.at_start.iter().cloned());
+        let verdicts = level.verdicts.iter();
+        self.verdicts
+            .extend(verdicts.map(|(name, said)| (name.clone(), said.clone())));
+        let wanted: BTreeSet<&str> = imports.imports.iter().map(|i| i.module.as_str()).collect();
+        let skipped = level.skipped.iter();
+        let skipped = skipped.filter(|(_, each)| wanted.contains(each.module.as_str()));
+        self.skipped
+            .extend(skipped.map(|(name, each)| (name.clone(), each.clone())));
+    }
+
     /// Says of each package what its trial has shown.
-    pub(super) fn judge<'a>(
-        &mut self,
-        census: &Census,
-        left_out: impl Iterator<Item = (String, &'a str)>,
-    ) {
+    pub(super) fn judge(&mut self, census: &Census) {
         for package in std::mem::take(&mut self.packages) {
             let verdict = if census.quiesced.contains_key(&package) {
                 "safe, quiesced by its own fork handlers".to_owned()
@@ -95,6 +105,10 @@ impl Report {
             };
             self.verdicts.insert(package, verdict);
         }
+    }
+
+    /// Says what is left out.
+    pub(super) fn leave_out<'a>(&mut self, left_out: impl Iterator<Item = (String, &'a str)>) {
         for (name, reason) in left_out {
             self.verdicts.insert(name, format!("left out: {reason}"));
         }
@@ -120,11 +134,11 @@ impl Report {
         }
     }
 
-    /// Says what became of the preload. What is skipped for the same reason as before was told then.
-    pub(super) fn log(&self, before: &Self, took: Duration) {
-        let count = self.modules.len();
+    /// Says what became of the preload of `count` modules. What is skipped for the same reason as before was told then.
+    pub(super) fn log(&self, before: &Self, count: usize, is_layer: bool, took: Duration) {
         log::info!(
-            "preloaded {count} module{} in {:.2} s, left out {}",
+            "preloaded {count}{} module{} in {:.2} s, left out {}",
+            if is_layer { " more" } else { "" },
             if count == 1 { "" } else { "s" },
             took.as_secs_f64(),
             self.skipped.len()

@@ -66,17 +66,13 @@ pub(super) fn about(launch: &Launch, python: &str, start: &Start, native: &[Stri
 }
 
 /// What a trial of these imports is about.
-pub(super) fn key(
-    about: u64,
-    installed: &BTreeSet<String>,
-    wanted: &[(usize, PreloadItem)],
-) -> u64 {
+pub(super) fn key(about: u64, installed: &BTreeSet<String>, wanted: &[PreloadItem]) -> u64 {
     let mut hash = Fnv::new();
     hash.add(&about.to_le_bytes());
     for distribution in installed {
         hash.add(distribution.as_bytes());
     }
-    for (_, item) in wanted {
+    for item in wanted {
         hash.add(item.module.as_bytes());
         hash.add(&item.names.len().to_le_bytes());
         for name in &item.names {

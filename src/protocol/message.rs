@@ -43,6 +43,8 @@ pub enum ToTemplate {
         firehot: String,
         /// The process that the template must not outlive.
         host: i32,
+        /// Before it was started, in nanoseconds of the wall clock.
+        launched: u64,
     },
     /// First message to a layer, in the place of `setup`: the host as it is now. The body is that of `setup`. Texts
     /// hold one byte in each character.
@@ -51,6 +53,8 @@ pub enum ToTemplate {
         environment: Vec<(String, String)>,
         /// `os.getcwd()`.
         cwd: String,
+        /// Before it was forked, in nanoseconds of the wall clock.
+        launched: u64,
     },
     /// Import these, in order, then answer `ready`.
     Preload {

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -163,8 +163,26 @@ impl<'r> Ownership<'r> {
 pub struct FirstParty<'r>(Ownership<'r>);
 
 impl<'r> FirstParty<'r> {
-    pub(super) fn new(request: &'r ScanRequest) -> Self {
+    /// Looks at the disk as it is now.
+    #[must_use]
+    pub fn new(request: &'r ScanRequest) -> Self {
         Self(Ownership::new(request))
+    }
+
+    /// Those of these top-level modules that are not installed where distributions and the standard library lie, but
+    /// edited in a folder of their own.
+    #[must_use]
+    pub fn edited<'m>(&self, tops: impl Iterator<Item = &'m str>) -> BTreeSet<String> {
+        let builtins = &self.0.request.builtin_modules;
+        let mut resolver = Resolver::new(self.0.entries.clone(), builtins);
+        let is_installed = |path: &PathBuf| self.0.sites.iter().any(|site| path.starts_with(site));
+        tops.filter(|top| match resolver.find(top) {
+            Place::Module(path) | Place::Package(path, _) => !is_installed(&path),
+            Place::Namespace(portions) => !portions.iter().any(is_installed),
+            Place::Builtin | Place::Missing => false,
+        })
+        .map(str::to_owned)
+        .collect()
     }
 
     /// The file that an import of `module` would run first.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::Cache;
-use super::first_party::{covers, FirstParty, Owner, Ownership};
+use super::first_party::{covers, Owner, Ownership};
 use super::graph::{self, Reader, SourceFile, Step};
 use super::resolve::{Place, Resolver};
 use super::walk::Walker;
@@ -32,16 +32,6 @@ impl Scanner {
             request,
             cache: Cache::default(),
         }
-    }
-
-    /// The names of the standard library's modules.
-    pub fn stdlib_modules(&self) -> &[String] {
-        &self.request.stdlib_modules
-    }
-
-    /// Tells the project's own modules by name and place, as they are now.
-    pub fn first_party(&self) -> FirstParty<'_> {
-        FirstParty::new(&self.request)
     }
 
     /// Scans the package as it is on disk now.

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -52,7 +53,9 @@ pub struct Start {
     cwd: PathBuf,
     path: Vec<PathBuf>,
     interpreter: Vec<(PathBuf, State)>,
-    folders: BTreeMap<PathBuf, Folder>,
+    folders: Arc<BTreeMap<PathBuf, Folder>>,
+    /// What lies on the disk is compared for the template below.
+    is_above: bool,
 }
 
 impl Start {
@@ -72,7 +75,23 @@ impl Start {
             cwd: host.cwd.to_owned(),
             path: host.path.to_vec(),
             interpreter: files::interpreter(host.executable),
-            folders,
+            folders: Arc::new(folders),
+            is_above: false,
+        }
+    }
+
+    /// The same for a layer: the host as it is now; interpreter and distributions are those of the template below.
+    #[must_use]
+    pub fn above(host: Host<'_>, below: &Stamp) -> Self {
+        Self {
+            executable: host.executable.to_owned(),
+            arguments: host.arguments.to_vec(),
+            environment: host.environment.iter().cloned().collect(),
+            cwd: host.cwd.to_owned(),
+            path: host.path.to_vec(),
+            interpreter: Vec::new(),
+            folders: Arc::clone(&below.start.folders),
+            is_above: true,
         }
     }
 }
@@ -251,7 +270,7 @@ impl Stamp {
                 changes.insert(Change::File { path, what });
             }
         }
-        for folder in self.start.folders.values() {
+        for folder in self.start.folders.values().filter(|_| !self.start.is_above) {
             folder.compare(&mut changes);
         }
         changes.extend(self.listings.iter().filter_map(Listing::change));

@@ -55,6 +55,10 @@ pub(super) enum Command {
         trial: bool,
     },
     Serve(TemplateId),
+    IsServing {
+        id: TemplateId,
+        answer: Sender<bool>,
+    },
     Retire(TemplateId),
     Abandon(TemplateId),
     Exec {
@@ -181,6 +185,16 @@ impl Dispatcher {
     /// [`Error::Closed`].
     pub fn serve(&self, id: TemplateId) -> Result<(), Error> {
         self.send(Command::Serve(id))
+    }
+
+    /// Whether a template runs and may be forked.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn is_serving(&self, id: TemplateId) -> Result<bool, Error> {
+        let (answer, result) = bounded(1);
+        self.send(Command::IsServing { id, answer })?;
+        result.recv().map_err(|_| Error::Closed)
     }
 
     /// A template is forked no more; it goes after its last child.

@@ -144,6 +144,9 @@ impl Owner {
                     template.phase = Phase::Serving;
                 }
             }
+            Command::IsServing { id, answer } => {
+                let _ = answer.send(self.is_serving(id));
+            }
             Command::Retire(id) => self.retire(id),
             Command::Abandon(id) => self.kill(id),
             Command::Exec { exec, answer } => {
@@ -405,10 +408,16 @@ impl Owner {
         for layer in above {
             self.bury_orphan(layer, how);
         }
-        let output = template.tail.text();
-        let how = how.to_owned();
-        let _ = template.events.send(Event::Died { how, output });
-        if let Some(parent) = template.parent() {
+        let parent = template.parent();
+        let event = if parent.is_some_and(|parent| !self.templates.contains_key(&parent)) {
+            Event::Orphaned
+        } else {
+            let output = template.tail.text();
+            let how = how.to_owned();
+            Event::Died { how, output }
+        };
+        let _ = template.events.send(event);
+        if let Some(parent) = parent {
             self.schedule_goodbye(parent);
         }
     }

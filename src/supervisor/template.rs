@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Sender;
 
@@ -42,6 +43,8 @@ pub enum Event {
     Said(FromTemplate, Vec<u8>),
     /// It sent something that is no message, and was ended.
     Garbled(crate::protocol::message::MessageError),
+    /// It is a layer, and the template below is gone.
+    Orphaned,
     /// It is gone.
     Died {
         /// "exited with code 1", "was killed by SIGKILL".
@@ -90,6 +93,7 @@ impl Template {
         body: Vec<u8>,
         events: Sender<Event>,
     ) -> Result<Self, Error> {
+        let launched = now();
         let (mut link, socket) = Link::pair()?;
         let (output, writer) = Pipe::new(Stream::Stderr)?;
         let second = writer
@@ -113,6 +117,7 @@ impl Template {
             protocol: PROTOCOL,
             firehot: env!("CARGO_PKG_VERSION").to_owned(),
             host: i32::try_from(std::process::id()).unwrap_or(0),
+            launched,
         };
         link.push(encode(&setup, body.len())?.into(), Vec::new());
         link.push(body.into(), Vec::new());
@@ -146,6 +151,7 @@ impl Template {
                 .map(|(name, value)| (text(name), text(value)))
                 .collect(),
             cwd: text(launch.cwd.as_os_str()),
+            launched: now(),
         };
         link.push(encode(&above, body.len())?.into(), Vec::new());
         link.push(body.into(), Vec::new());
@@ -216,6 +222,14 @@ impl Template {
             let _ = child.kill();
         }
     }
+}
+
+/// Nanoseconds of the wall clock, as file systems count them.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// "exited with code 1", from what a template tells of a process that it has reaped.

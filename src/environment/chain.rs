@@ -1,0 +1,193 @@
+//! The templates that serve: a base, and the layers above it. Starts none, and decides nothing.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::left_out::What;
+use super::report::Report;
+use crate::protocol::message::PreloadItem;
+use crate::stamp::{Change, Host, Stamp};
+use crate::supervisor::template::TemplateId;
+
+/// A module and a name that is imported from it; the name is empty for the module itself.
+pub(super) type Pair = (String, String);
+
+/// What a level holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The import set, or a part of it.
+    Imports,
+    /// What children had to import themselves.
+    Learned,
+    /// Modules of the project.
+    Own,
+}
+
+/// A template that was found good: the base or a layer, with what it has beyond the one below.
+#[derive(Debug)]
+pub(super) struct Level {
+    pub(super) id: TemplateId,
+    pub(super) kind: Kind,
+    pub(super) stamp: Stamp,
+    /// What it was asked to import, in order.
+    pub(super) asked: Vec<PreloadItem>,
+    /// The same in pairs, each with whether anything came with it.
+    pub(super) held: BTreeMap<Pair, bool>,
+    /// Everything that came into `sys.modules`.
+    pub(super) loaded: BTreeSet<String>,
+    /// What it has and has not; only what was found while it was made.
+    pub(super) report: Report,
+    /// What had been left out when it was made.
+    pub(super) left: BTreeSet<What>,
+    /// An import has patched what others had loaded: its place in the order counts.
+    pub(super) has_patched: bool,
+}
+
+/// The levels, the base first; there is always one. The last is the one that is forked.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    base: Arc<Level>,
+    above: Vec<Arc<Level>>,
+}
+
+impl Chain {
+    pub(super) fn new(base: Arc<Level>) -> Self {
+        Self {
+            base,
+            above: Vec::new(),
+        }
+    }
+
+    /// With one more level.
+    pub(super) fn with(&self, level: Arc<Level>) -> Self {
+        let mut chain = self.clone();
+        chain.above.push(level);
+        chain
+    }
+
+    /// The lowest `count` levels; none if that is none.
+    pub(super) fn lowest(&self, count: usize) -> Option<Self> {
+        let above = self.above.iter().take(count.checked_sub(1)?);
+        Some(Self {
+            base: Arc::clone(&self.base),
+            above: above.cloned().collect(),
+        })
+    }
+
+    pub(super) fn base(&self) -> &Level {
+        &self.base
+    }
+
+    pub(super) fn top(&self) -> &Level {
+        self.above.last().unwrap_or(&self.base)
+    }
+
+    /// The template to fork.
+    pub(super) fn id(&self) -> TemplateId {
+        self.top().id
+    }
+
+    pub(super) fn levels(&self) -> impl DoubleEndedIterator<Item = &Arc<Level>> + Clone {
+        std::iter::once(&self.base).chain(&self.above)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        1 + self.above.len()
+    }
+
+    pub(super) fn has(&self, id: TemplateId) -> bool {
+        self.levels().any(|level| level.id == id)
+    }
+
+    /// How many levels lie below the first of this kind, or of one that lies higher.
+    pub(super) fn below(&self, kind: Kind) -> usize {
+        let mut all = self.levels();
+        all.position(|level| level.kind >= kind)
+            .unwrap_or(self.len())
+    }
+
+    /// What of an item no level has.
+    pub(super) fn missing(&self, item: &PreloadItem) -> Option<PreloadItem> {
+        let names = item.names.iter();
+        let names: Vec<String> = names
+            .filter(|name| !self.has_name(&item.module, name))
+            .cloned()
+            .collect();
+        let is_there = self.has_name(&item.module, "");
+        (!is_there || !names.is_empty()).then(|| PreloadItem {
+            module: item.module.clone(),
+            names,
+        })
+    }
+
+    fn has_name(&self, module: &str, name: &str) -> bool {
+        let pair = (module.to_owned(), name.to_owned());
+        let full = if name.is_empty() {
+            module.to_owned()
+        } else {
+            format!("{module}.{name}")
+        };
+        self.levels()
+            .any(|level| level.held.contains_key(&pair) || level.loaded.contains(&full))
+    }
+
+    /// What differs in the host's own state, level by level.
+    pub(super) fn context_changes(&self, host: Host<'_>) -> Found {
+        let all = self.levels();
+        Found(all.map(|level| level.stamp.context_changes(host)).collect())
+    }
+
+    /// What differs on the disk, level by level.
+    pub(super) fn disk_changes(&self) -> Found {
+        let all = self.levels();
+        Found(all.map(|level| level.stamp.disk_changes()).collect())
+    }
+
+    /// All that differs, level by level.
+    pub(super) fn changes(&self, host: Host<'_>) -> Found {
+        self.context_changes(host).and(self.disk_changes())
+    }
+
+    /// How many files all its levels depend on.
+    pub(super) fn files(&self) -> usize {
+        self.levels().map(|level| level.stamp.len()).sum()
+    }
+}
+
+/// What is not as it was, by level.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found(Vec<BTreeSet<Change>>);
+
+impl Found {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(BTreeSet::is_empty)
+    }
+
+    /// The lowest level that is not true any more.
+    pub(super) fn lowest(&self) -> Option<usize> {
+        self.0.iter().position(|changes| !changes.is_empty())
+    }
+
+    pub(super) fn all(&self) -> BTreeSet<Change> {
+        self.0.iter().flatten().cloned().collect()
+    }
+
+    /// With what somebody else has found.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        for (at, changes) in other.0.into_iter().enumerate() {
+            match self.0.get_mut(at) {
+                Some(here) => here.extend(changes),
+                None => self.0.push(changes),
+            }
+        }
+        self
+    }
+}
+
+/// The pairs of an item.
+pub(super) fn pairs(item: &PreloadItem) -> impl Iterator<Item = Pair> + '_ {
+    let names = item.names.iter().map(String::as_str);
+    let all = std::iter::once("").chain(names);
+    all.map(|name| (item.module.clone(), name.to_owned()))
+}
