@@ -108,7 +108,7 @@ pub struct Environment {
 #[derive(Debug)]
 struct State {
     scanner: Scanner,
-    imports: Option<ImportSet>,
+    imports: Option<Arc<ImportSet>>,
     left_out: LeftOut,
     problems: Problems,
     repeats: Repeats,

@@ -31,6 +31,7 @@ mod threads;
 mod walk;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use first_party::FirstParty;
 pub use import_set::{Import, ImportSet, Severity, Site};
@@ -63,8 +64,8 @@ pub struct ScanRequest {
 /// What one scan found.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    /// The third-party modules to preload, in order.
-    pub imports: ImportSet,
+    /// The third-party modules to preload, in order; shared with the scan before when nothing has changed.
+    pub imports: Arc<ImportSet>,
     /// Files and folders that could not be read, or read only in part, in the order of their paths.
     pub problems: Vec<Problem>,
     /// How many files the tree has.

@@ -68,11 +68,22 @@ impl Scanner {
         problems.append(&mut broken);
         problems.sort();
         Ok(Scan {
-            imports,
+            imports: Arc::new(imports),
             problems,
             files,
             parsed,
         })
+    }
+
+    /// Scans again, told by a watcher what has changed since the last scan: absolute paths of files and folders, those
+    /// that are new or gone among them. What it finds is what [`Scanner::scan`] would have found.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scanner::scan`].
+    pub fn rescan(&mut self, changed: &BTreeSet<PathBuf>) -> Result<Scan, ScanError> {
+        log::debug!("told of {} changed paths", changed.len());
+        self.scan()
     }
 }
 
