@@ -5,6 +5,7 @@ Runs right after a fork of the template. Standard library only; cloudpickle when
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import gc
 import importlib
@@ -15,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from posix import _exit, close, dup2, getpid
+from posix import _exit, getpid
 from signal import pthread_sigmask
 from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +26,7 @@ from firehot import _call, _process, _wire, hooks
 if TYPE_CHECKING:
     from firehot import _care
 
+_STDIO = 3
 _TEXT = 1 << 20
 """Characters of an exception's text and traceback that are sent; the exception itself is sent whole."""
 
@@ -72,18 +74,14 @@ class Inherited:
         self.path_after = [*self.path_after, *(entry for entry in new if entry not in before)]
 
 
-def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
-    """The whole life of a child; `fds` are its private socket, stdin, stdout and stderr."""
-    sock, *stdio = fds
-    for target, fd in enumerate(stdio):
-        dup2(fd, target)
-        close(fd)
+def run(fd: int, template: int, inherited: Inherited) -> NoReturn:
+    """The whole life of a child; `fd` is its private socket."""
     _process.die_with_parent(template)
-    sock = _process.move_up(sock)
+    sock = _process.move_up(fd)
     try:
-        _, body = _wire.receive(sock)
+        body = _receive_call(sock)
     except (EOFError, OSError):
-        _exit(1)  # The host is gone.
+        _exit(1)  # The host is gone, or has nothing to run.
     context, travelling, call = _call.split(body)
     state: dict[str, Any] = pickle.loads(context)
     by_value = _call.is_by_value(body)
@@ -93,6 +91,22 @@ def run(fds: list[int], template: int, inherited: Inherited) -> NoReturn:
     except KeyboardInterrupt:
         code = -signal.SIGINT
     end(code)
+
+
+def _receive_call(sock: int) -> bytes:
+    """Waits for the call, and takes over the stdin, stdout and stderr that come with it.
+
+    The template's own are closed first: so there is room for three even where no other descriptor is to be had, and
+    since the lowest free numbers are given, they come where they belong.
+    """
+    stream = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, sock)
+    for standard in range(_STDIO):
+        _process.close_quietly(standard)
+    _, body, stdio = _wire.receive_with_descriptors(stream, _STDIO)
+    stream.detach()
+    if stdio != [0, 1, 2]:
+        raise OSError("stdin, stdout and stderr did not come with the call")
+    return body
 
 
 # -- before the call -----------------------------------------------------------------------------

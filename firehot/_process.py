@@ -23,6 +23,9 @@ def move_up(fd: int) -> int:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
     except OSError:
         # A limit below that.
+        if fd > 2:
+            os.set_inheritable(fd, False)
+            return fd
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     close(fd)
     return moved

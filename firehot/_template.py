@@ -40,8 +40,6 @@ _NOT_BLOCKED = (
     *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGCHLD"),
 )
 _BLOCKED = signal.valid_signals() - {getattr(signal, name) for name in _NOT_BLOCKED if hasattr(signal, name)}
-_MOST_DESCRIPTORS = 4
-_INT_SIZE = 4
 _LAYERS_LIMIT_MS = 2_000
 
 
@@ -71,9 +69,10 @@ def main() -> NoReturn:
     Template(sock, header, inherited, pickle.loads(body)).serve()
 
 
-# Descriptors that travel with a `fork`: for a child its socket, stdin, stdout and stderr; for a layer its socket, and
-# the pipe for what its imports print.
-_DESCRIPTORS = {"child": 4, "layer": 2}
+# Descriptors that travel with a `fork`: for a child its socket; for a layer its socket, and the pipe for what its
+# imports print.
+_DESCRIPTORS = {"child": 1, "layer": 2}
+_ROOM = _socket.CMSG_SPACE(2 * 4)
 
 
 class Template:
@@ -166,18 +165,12 @@ class Template:
         such frames in one read: so each list belongs to one `fork`, in order.
         """
         try:
-            data, ancillary, flags, _ = self._stream.recvmsg(1 << 16, _socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT_SIZE))
+            data, ancillary, flags, _ = self._stream.recvmsg(1 << 16, _ROOM)
         except OSError:
             self._leave()
         if not data:
             self._leave()
-        fds: list[int] = []
-        for level, kind, content in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                whole = len(content) - len(content) % _INT_SIZE
-                fds.extend(
-                    int.from_bytes(content[at : at + _INT_SIZE], sys.byteorder) for at in range(0, whole, _INT_SIZE)
-                )
+        fds = _wire.descriptors(ancillary)
         if fds or flags & _socket.MSG_CTRUNC:
             self._descriptors.append(fds)
         self._incoming += data
@@ -245,7 +238,7 @@ class Template:
         if pid == 0 and message["as"] == "layer":
             self._become_layer(fds)
         if pid == 0:
-            self._become_child(fds)
+            self._become_child(fds[0])
         for fd in fds:
             close(fd)
         if pid > 0:
@@ -255,10 +248,10 @@ class Template:
                 self._layers.add(pid)
             self._send(type="forked", id=ident, pid=pid)
 
-    def _become_child(self, fds: list[int]) -> NoReturn:
+    def _become_child(self, sock: int) -> NoReturn:
         try:
             self._leave_as_child()
-            _child.run(fds, self._pid, self._inherited)
+            _child.run(sock, self._pid, self._inherited)
         except BaseException as error:
             sys.__excepthook__(type(error), error, error.__traceback__)
             _process.flush_streams()

@@ -6,21 +6,25 @@ at import, before any package had a chance to replace them.
 
 from __future__ import annotations
 
+import _socket
 import json
 import re
+import sys
 from collections.abc import Callable
 from posix import read as _read
 from posix import write as _write
 from struct import Struct
 from typing import Any
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Must be `PROTOCOL` in `src/protocol/mod.rs`."""
 
 _PREFIX = Struct("<II")
 _MAX_HEADER = 16 << 20
 _MAX_BODY = (1 << 32) - 1
 _CHUNK = 1 << 20
+_FIRST = 1 << 16
+_INT_SIZE = 4
 
 
 class BadFrame(Exception):
@@ -90,3 +94,40 @@ def receive(fd: int) -> tuple[dict[str, Any], bytes]:
         return bytes(parts)
 
     return decode(read_exactly)
+
+
+def receive_with_descriptors(stream: Any, count: int) -> tuple[dict[str, Any], bytes, list[int]]:
+    """Reads one frame from a blocking socket, and up to `count` descriptors that come with its first bytes.
+
+    Raises:
+        EOFError: The other side has closed.
+    """
+    first, ancillary, _, _ = stream.recvmsg(_FIRST, _socket.CMSG_SPACE(count * _INT_SIZE))
+    if not first:
+        raise EOFError("the other side has closed")
+    rest = memoryview(first)
+
+    def read_exactly(count: int) -> bytes:
+        nonlocal rest
+        parts, rest = bytearray(rest[:count]), rest[count:]
+        while len(parts) < count:
+            piece = stream.recv(min(count - len(parts), _CHUNK))
+            if not piece:
+                raise EOFError("the other side has closed")
+            parts += piece
+        return bytes(parts)
+
+    header, body = decode(read_exactly)
+    return header, body, descriptors(ancillary)
+
+
+def descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """What came by SCM_RIGHTS."""
+    found: list[int] = []
+    for level, kind, content in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            whole = len(content) - len(content) % _INT_SIZE
+            found.extend(
+                int.from_bytes(content[at : at + _INT_SIZE], sys.byteorder) for at in range(0, whole, _INT_SIZE)
+            )
+    return found

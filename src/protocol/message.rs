@@ -63,8 +63,8 @@ pub enum ToTemplate {
         /// Whether to try the exit of a child: not when it is known.
         trial: bool,
     },
-    /// Fork. With it travel, for a child, its private socket, stdin, stdout and stderr; for a layer, its socket, and a
-    /// pipe for what its imports print.
+    /// Fork. With it travels, for a child, its private socket; for a layer, its socket, and a pipe for what its imports
+    /// print.
     Fork {
         /// The new process.
         id: ChildId,
@@ -175,7 +175,7 @@ pub enum FromTemplate {
     },
 }
 
-/// From the host to the child: one call. The body is made by `firehot/_call.py`.
+/// From the host to the child: one call; stdin, stdout and stderr travel with it. The body is made by `firehot/_call.py`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToChild {
@@ -302,6 +302,7 @@ mod tests {
             cloudpickle: None,
         };
         assert_eq!(encode(&fork, 0).unwrap(), bytes("fork"));
+        assert_eq!(encode(&ToChild::Call {}, 0).unwrap(), bytes("call"));
         let returned = bytes("returned");
         let mut input = returned.as_slice();
         let frame = super::super::frame::Decoder::default()

@@ -9,4 +9,4 @@ pub mod frame;
 pub mod message;
 
 /// Spoken by this version; a template that answers with another number is refused.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;

@@ -275,14 +275,14 @@ impl Owner {
             by: Instant::now() + FORK_LIMIT,
             limit: exec.timeout,
         };
-        let (child, fds) = Running::new(Arc::clone(&ticket), id, exec.mode, exec.call, due)?;
+        let (child, socket) = Running::new(Arc::clone(&ticket), id, exec.mode, exec.call, due)?;
         let fork = ToTemplate::Fork {
             id: child_id,
             role: Role::Child,
             cloudpickle: exec.cloudpickle,
         };
         if let Some(template) = self.templates.get_mut(&id) {
-            template.send(&fork, fds);
+            template.send(&fork, vec![socket]);
         }
         self.children.insert(child_id, child);
         Ok(ticket)

@@ -18,6 +18,15 @@ use crate::protocol::message::{decode, encode, FromChild, ToChild};
 /// From SIGTERM to SIGKILL when a time limit has passed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A call that was not sent yet.
+#[derive(Debug)]
+struct Outgoing {
+    header: Vec<u8>,
+    body: Arc<Vec<u8>>,
+    /// stdin, stdout, stderr.
+    stdio: Vec<OwnedFd>,
+}
+
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) ticket: Arc<Ticket>,
@@ -29,9 +38,9 @@ pub(super) struct Running {
     pub(super) due: Due,
     /// Its reply has come.
     pub(super) returned: bool,
-    /// Prefix and header, and body; sent when the fork is known to have happened, so that a call
+    /// Sent when the fork is known to have happened, so that a call
     /// whose template died before can be given to another one, and when the template is known to be true.
-    call: Option<(Vec<u8>, Arc<Vec<u8>>)>,
+    call: Option<Outgoing>,
     released: bool,
     /// It shall be stopped as soon as it is forked, with this grace.
     unwanted: Option<Duration>,
@@ -89,18 +98,17 @@ impl Due {
 }
 
 impl Running {
-    /// A child that is yet to be forked, and the four descriptors that go to the template for it.
+    /// A child that is yet to be forked, and the socket that goes to the template for it.
     pub(super) fn new(
         ticket: Arc<Ticket>,
         template: TemplateId,
         mode: Mode,
         call: Arc<Vec<u8>>,
         due: Due,
-    ) -> Result<(Self, Vec<OwnedFd>), Error> {
+    ) -> Result<(Self, OwnedFd), Error> {
         let (link, socket) = Link::pair()?;
-        let call = (encode(&ToChild::Call {}, call.len())?, call);
         let mut pipes = Vec::new();
-        let mut fds = vec![socket];
+        let mut fds = Vec::new();
         match mode {
             Mode::Inherit => {
                 let stdio = [
@@ -130,13 +138,17 @@ impl Running {
             cause: Cause::Itself,
             due,
             returned: false,
-            call: Some(call),
+            call: Some(Outgoing {
+                header: encode(&ToChild::Call {}, call.len())?,
+                body: call,
+                stdio: fds,
+            }),
             released: false,
             unwanted: None,
             mode,
             tail: Tail::default(),
         };
-        Ok((child, fds))
+        Ok((child, socket))
     }
 
     /// Takes the call back if it was not sent yet.
@@ -169,9 +181,9 @@ impl Running {
         if !self.released || self.ticket.pid().is_none() {
             return;
         }
-        if let Some((header, body)) = self.call.take() {
-            self.link.push(header.into(), Vec::new());
-            self.link.push(body, Vec::new());
+        if let Some(call) = self.call.take() {
+            self.link.push(call.header.into(), call.stdio);
+            self.link.push(call.body, Vec::new());
             self.link.flush();
         }
     }
