@@ -16,7 +16,8 @@ else:
 from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
-_KNOWN = (*_LISTS, "import_timeout", "fork")
+_SWITCHES = ("learn", "warm_first_party")
+_KNOWN = (*_LISTS, "import_timeout", *_SWITCHES, "fork")
 _VERDICTS = ("leave-out", "safe")
 
 
@@ -30,6 +31,8 @@ class Settings:
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
         fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
+        learn: Whether what runs import by themselves is preloaded as well, the next time.
+        warm_first_party: Whether the project's own modules are imported ahead, too.
     """
 
     preload: tuple[str, ...] = ()
@@ -37,6 +40,8 @@ class Settings:
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
     fork: tuple[tuple[str, str], ...] = ()
+    learn: bool = True
+    warm_first_party: bool = False
 
 
 def read(location: Path) -> Settings:
@@ -74,6 +79,10 @@ def _settings(file: Path, table: Any) -> Settings:
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise FirehotError(f"{file}: tool.firehot.{name} is a number of seconds, not {value!r}")
             values[name] = float(value)
+        elif name in _SWITCHES:
+            if not isinstance(value, bool):
+                raise FirehotError(f"{file}: tool.firehot.{name} is true or false, not {value!r}")
+            values[name] = value
         elif name == "fork":
             values[name] = tuple(_verdicts(file, "", value))
         else:

@@ -24,7 +24,9 @@ class Engine:
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
             of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
-            (implementation and version, which verdicts are about), `cache` (folder for verdicts, or `None`).
+            (implementation and version, which verdicts are about), `cache` (folder for verdicts and for what was
+            learned, or `None`), `learn` (whether what children import themselves is preloaded from then on),
+            `warm_first_party` (whether the project's own modules are imported ahead).
         setup: Called before each start of a template, with its `sys.path`; makes the body of `setup`.
         launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 
@@ -85,8 +87,13 @@ class Engine:
 
     def report(
         self,
-    ) -> tuple[list[tuple[str, int]], list[tuple[str, str, list[tuple[str, int, str]]]], dict[str, str]]:
-        """What is preloaded (name, microseconds), what is not (name, reason, [(file, line, text)]), verdicts."""
+    ) -> tuple[list[tuple[str, int, bool]], list[tuple[str, str, list[tuple[str, int, str]]]], dict[str, str]]:
+        """What is preloaded, what is not, and what is said of each package.
+
+        Returns:
+            (Name, microseconds, whether it was learned) of each; (name, reason, [(file, line, text)]) of each; verdicts
+            by package.
+        """
 
     def last_rebuild(self) -> str | None:
         """Why the template was last replaced; `None` when it never was."""

@@ -42,8 +42,10 @@ class ForkSettings:
         return [*users, *table]
 
 
-def setup(settings: ForkSettings, path: list[str]) -> bytes:
+def setup(settings: ForkSettings, path: list[str], *, learn: bool = False) -> bytes:
     """The body of the `setup` message for a template with this `sys.path`.
+
+    With `learn`, its children tell what they import themselves.
 
     Raises:
         FirehotError: A function that was given to `before_fork` is the project's own.
@@ -54,7 +56,7 @@ def setup(settings: ForkSettings, path: list[str]) -> bytes:
         "before_fork": [_checked(names, settings) for names in hooks.REGISTRY.before_names()],
         "entry_points": entry_points(path),
     }
-    return _host.setup(path, fork)
+    return _host.setup(path, fork, learn=learn)
 
 
 def _checked(names: tuple[str, str], settings: ForkSettings) -> tuple[str, str]:
@@ -70,7 +72,9 @@ def _checked(names: tuple[str, str], settings: ForkSettings) -> tuple[str, str]:
     return names
 
 
-def policy(settings: ForkSettings, import_timeout: float) -> dict[str, Any]:
+def policy(
+    settings: ForkSettings, import_timeout: float, *, learn: bool = False, warm_first_party: bool = False
+) -> dict[str, Any]:
     """How the engine judges templates: see `_core.Engine`."""
     return {
         "import_timeout": import_timeout,
@@ -79,6 +83,8 @@ def policy(settings: ForkSettings, import_timeout: float) -> dict[str, Any]:
         "safe": settings.safe(),
         "python": f"{sys.implementation.cache_tag} {sys.version}",
         "cache": _cache_folder(),
+        "learn": learn,
+        "warm_first_party": warm_first_party,
     }
 
 

@@ -80,14 +80,18 @@ def launch(state: Mapping[str, Any] | None = None) -> Launch:
     return sys.executable, arguments, list(state["environ"].items()), state["cwd"], state["path"]
 
 
-def setup(path: list[str], fork: dict[str, Any]) -> bytes:
-    """The body of `setup`: the rest of what a template has to know; `fork` is what it has to know of forks."""
+def setup(path: list[str], fork: dict[str, Any], *, learn: bool) -> bytes:
+    """The body of `setup`: the rest of what a template has to know.
+
+    `fork` is what it has to know of forks; with `learn` its children tell what they import themselves.
+    """
     state = {
         "path": path,
         "argv": list(sys.argv),
         "umask": _umask(),
         **_main(),
         "fork": fork,
+        "learn": learn,
     }
     return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
 

@@ -78,9 +78,7 @@ _ROOM = _socket.CMSG_SPACE(2 * 4)
 class Template:
     """The state of the template's one thread."""
 
-    def __init__(
-        self, sock: int, header: dict[str, Any], inherited: _child.Inherited, setup: dict[str, Any]
-    ) -> None:
+    def __init__(self, sock: int, header: dict[str, Any], inherited: _child.Inherited, setup: dict[str, Any]) -> None:
         """Takes what `setup` said: header and body."""
         host: int = header["host"]
         self._sock = sock

@@ -52,6 +52,8 @@ def isolate_imports(
     first_party: Iterable[str] = (),
     output: Output = "prefix",
     import_timeout: float | None = None,
+    learn: bool | None = None,
+    warm_first_party: bool | None = None,
 ) -> Generator[Environment, None, None]:
     """Opens an environment in which the third-party imports of a package are done.
 
@@ -65,6 +67,10 @@ def isolate_imports(
         first_party: More modules that are the project's own: never preloaded, and scanned with it.
         output: Where the output of children goes: `"prefix"`, `"inherit"` or `"capture"`.
         import_timeout: Seconds that the import of one module may take before it is left out; 60 by default.
+        learn: Whether third-party modules that runs import by themselves (plug-ins, lazy imports inside packages) are
+            preloaded from then on, and remembered for the project in the user's cache folder. True by default.
+        warm_first_party: Whether the project's own modules are imported ahead as well, in a template above the one that
+            is free of them, again after each edit. False by default.
 
     Yields:
         The environment.
@@ -98,7 +104,14 @@ def isolate_imports(
         first_party=(found.name, *scan["first_party"]),
         folders=tuple(str(path.parent if path.is_file() else path) for path in found.locations),
     )
-    environment = Environment(scan, output=output, import_timeout=limit, fork=fork)
+    environment = Environment(
+        scan,
+        output=output,
+        import_timeout=limit,
+        fork=fork,
+        learn=settings.learn if learn is None else learn,
+        warm_first_party=settings.warm_first_party if warm_first_party is None else warm_first_party,
+    )
     with environment:
         yield environment
 

@@ -46,10 +46,12 @@ class PreloadedModule:
     Attributes:
         name: Dotted name.
         milliseconds: What its import took, with what it imported first.
+        learned: No import statement of the project names it: a run was seen to import it.
     """
 
     name: str
     milliseconds: float
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Environment:
         output: Output = "prefix",
         import_timeout: float = 60.0,
         fork: _forks.ForkSettings | None = None,
+        learn: bool = True,
+        warm_first_party: bool = False,
     ) -> None:
         """Scans and starts the template; `isolate_imports` knows what to give.
 
@@ -106,6 +110,8 @@ class Environment:
             output: Where the output of children goes unless `exec` says otherwise.
             import_timeout: Seconds that the import of one module may take.
             fork: What is known of the fork safety of packages.
+            learn: Whether what children import themselves is preloaded from then on.
+            warm_first_party: Whether the project's own modules are imported ahead.
         """
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
@@ -117,8 +123,9 @@ class Environment:
         self._closed = False
         self._owner = os.getpid()
         settings = fork or _forks.ForkSettings()
-        policy = _forks.policy(settings, import_timeout)
-        self._engine = _core.Engine(scan, policy, partial(_forks.setup, settings), _host.launch())
+        policy = _forks.policy(settings, import_timeout, learn=learn, warm_first_party=warm_first_party)
+        setup = partial(_forks.setup, settings, learn=learn)
+        self._engine = _core.Engine(scan, policy, setup, _host.launch())
         # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
         # it, it is dropped, and the engine closes with it.
         arguments = (self._engine.pump(), weakref.ref(self))
@@ -247,11 +254,11 @@ class Environment:
 
     @property
     def modules(self) -> Mapping[str, PreloadedModule]:
-        """What is preloaded, by name, in the order of import."""
+        """What is preloaded, by name, in the order of import, and which of it was learned from earlier runs."""
         modules, _, _ = self._engine.report()
         found: dict[str, PreloadedModule] = {}
-        for name, microseconds in modules:
-            found.setdefault(name, PreloadedModule(name, microseconds / 1000))
+        for name, microseconds, learned in modules:
+            found.setdefault(name, PreloadedModule(name, microseconds / 1000, learned))
         return MappingProxyType(found)
 
     @property

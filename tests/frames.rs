@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use firehot::protocol::findings::ChildImport;
 use firehot::protocol::frame::{prefix, Decoder, Frame, FrameError, MAX_HEADER};
 use firehot::protocol::message::{
     decode, encode, ChildId, FromChild, FromTemplate, PreloadItem, Role, ToChild, ToTemplate,
@@ -184,6 +185,17 @@ fn from_child() -> impl Strategy<Value = FromChild> {
         }),
         (some_text(), some_text())
             .prop_map(|(type_name, error)| FromChild::Unpicklable { type_name, error }),
+        prop::collection::vec(
+            (
+                some_text(),
+                prop::option::of(some_text()),
+                any::<u64>(),
+                any::<u64>()
+            )
+                .prop_map(|(name, file, own, total)| ChildImport(name, file, own, total)),
+            0..4
+        )
+        .prop_map(|modules| FromChild::Imported { modules }),
     ]
 }
 

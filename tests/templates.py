@@ -70,8 +70,11 @@ def preloaded(project: Project, *modules: str, settings: ForkSettings | None = N
         with process:
             try:
                 setup = {
-                    **{"type": "setup", "protocol": _wire.PROTOCOL, "firehot": __version__},
-                    **{"host": os.getpid(), "launched": launched},
+                    "type": "setup",
+                    "protocol": _wire.PROTOCOL,
+                    "firehot": __version__,
+                    "host": os.getpid(),
+                    "launched": launched,
                 }
                 _wire.send(ours.fileno(), setup, body)
                 imports = [{"module": name, "names": []} for name in modules]

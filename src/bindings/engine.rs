@@ -64,6 +64,8 @@ struct PolicyDict {
     safe: Vec<String>,
     python: String,
     cache: Option<PathBuf>,
+    learn: bool,
+    warm_first_party: bool,
 }
 
 impl From<ScanDict> for ScanRequest {
@@ -85,9 +87,9 @@ impl From<ScanDict> for ScanRequest {
 /// A module's name, why it is skipped, and where it is imported.
 type SkippedTuple = (String, String, Vec<(PathBuf, u32, String)>);
 
-/// Module and microseconds; what is skipped; package and verdict.
+/// Module, microseconds, and whether it was learned; what is skipped; package and verdict.
 type ReportTuple = (
-    Vec<(String, u64)>,
+    Vec<(String, u64, bool)>,
     Vec<SkippedTuple>,
     BTreeMap<String, String>,
 );
@@ -123,6 +125,8 @@ impl Engine {
             safe: policy.safe,
             python: policy.python,
             cache: policy.cache,
+            learn: policy.learn,
+            warm_first_party: policy.warm_first_party,
         };
         py.detach(|| {
             let attendant = Attendant::new(&setup);
@@ -209,7 +213,12 @@ impl Engine {
                 (name, skipped.reason, lines.collect())
             })
             .collect();
-        Ok((report.modules, skipped, report.verdicts))
+        let learned = report.learned;
+        let modules = report.modules.into_iter().map(|(name, cost)| {
+            let is_learned = learned.contains(&name);
+            (name, cost, is_learned)
+        });
+        Ok((modules.collect(), skipped, report.verdicts))
     }
 
     fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {

@@ -95,6 +95,8 @@ impl PyTicket {
                 String::new(),
                 body,
             ),
+            // Nobody settles a ticket with it.
+            FromChild::Imported { .. } => return None,
         })
     }
 

@@ -21,8 +21,10 @@ mod verdicts;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
 
 use self::asides::Asides;
 use self::chain::{Chain, Found};
@@ -36,13 +38,15 @@ use self::verdicts::Verdicts;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
 use crate::stamp::{describe, Host};
-use crate::supervisor::child::Ticket;
+use crate::supervisor::child::{Heard, Ticket};
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::pump::Pump;
 use crate::supervisor::template::Launch;
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
+/// What children tell of their imports, until somebody takes it; more is dropped, and told again by the next one.
+const HEARD_KEPT: usize = 256;
 
 /// What the caller's side does while the engine works for it.
 pub trait Caller {
@@ -77,8 +81,12 @@ pub struct Config {
     pub safe: Vec<String>,
     /// The interpreter's implementation and version, which verdicts are about.
     pub python: String,
-    /// Where verdicts are kept from one process to the next; nowhere if none.
+    /// Where verdicts, and what was learned, are kept from one process to the next; nowhere if none.
     pub cache: Option<PathBuf>,
+    /// Whether what children import themselves is preloaded from then on.
+    pub learn: bool,
+    /// Whether the project's own modules are imported ahead.
+    pub warm_first_party: bool,
 }
 
 /// The templates that serve.
@@ -94,6 +102,7 @@ struct Serving {
 #[derive(Debug)]
 pub struct Environment {
     dispatcher: Dispatcher,
+    heard: Receiver<Heard>,
     verdicts: Verdicts,
     config: Config,
     /// Held while a template is built.
@@ -132,9 +141,11 @@ impl Environment {
         launch: &Launch,
         caller: &dyn Caller,
     ) -> Result<(Self, Pump), Error> {
-        let (dispatcher, pump) = Dispatcher::start()?;
+        let (ears, heard) = crossbeam_channel::bounded(HEARD_KEPT);
+        let (dispatcher, pump) = Dispatcher::start(config.learn.then_some(ears))?;
         let environment = Self {
             dispatcher,
+            heard,
             state: Mutex::new(State {
                 scanner: Scanner::new(config.scan.clone()),
                 imports: None,
@@ -228,6 +239,11 @@ impl Environment {
     pub fn last_rebuild(&self, caller: &dyn Caller) -> Result<Option<String>, Error> {
         self.check_owner()?;
         Ok(self.lock(caller)?.last_rebuild.clone())
+    }
+
+    /// What children import themselves; nothing ever comes where that is turned off.
+    pub fn heard(&self) -> &Receiver<Heard> {
+        &self.heard
     }
 
     /// For those who hold a ticket longer than the environment.

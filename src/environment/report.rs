@@ -16,6 +16,8 @@ const LINES_SHOWN: usize = 3;
 pub struct Report {
     /// Module and import time in microseconds, in the order of import.
     pub modules: Vec<(String, u64)>,
+    /// Those of them that no import of the project names: children were seen to import them.
+    pub learned: BTreeSet<String>,
     /// Modules of the project that any interpreter loads when it starts (`sitecustomize`).
     pub at_start: Vec<String>,
     /// The top-level packages that are loaded, without the standard library.

@@ -15,6 +15,11 @@ pub type StateText = (u64, i64, i64, u64, u64, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedModule(pub String, pub Option<String>, pub Option<String>);
 
+/// A module that a child imported itself: dotted name, file (one byte in each character; none for one of the
+/// interpreter's own), and how long its import took, in microseconds, without and with what it imported first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildImport(pub String, pub Option<String>, pub u64, pub u64);
+
 /// What an import did besides defining things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {

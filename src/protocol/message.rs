@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Census, Effect, FileText, LoadedModule};
+use super::findings::{Census, ChildImport, Effect, FileText, LoadedModule};
 use super::frame::{prefix, Frame, FrameError};
 
 /// Which process of an environment; unique within it.
@@ -183,7 +183,7 @@ pub enum ToChild {
     Call {},
 }
 
-/// From the child to the host: how the call ended. Death is told by the template, not by the child.
+/// From the child to the host: how the call ended, and what it imported. Death is told by the template, not by the child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromChild {
@@ -207,6 +207,11 @@ pub enum FromChild {
         type_name: String,
         /// What pickle said.
         error: String,
+    },
+    /// What it imported that its template had not, in order; comes after the reply, if at all, and maybe in parts.
+    Imported {
+        /// Each of them once.
+        modules: Vec<ChildImport>,
     },
 }
 
@@ -316,5 +321,17 @@ mod tests {
             }
         );
         assert_eq!(frame.body, b"\x80\x05K*.");
+        let imported = FromChild::Imported {
+            modules: vec![
+                ChildImport(
+                    "_strptime".into(),
+                    Some("/lib/_strptime.py".into()),
+                    900,
+                    1500,
+                ),
+                ChildImport("_locale".into(), None, 80, 80),
+            ],
+        };
+        assert_eq!(encode(&imported, 0).unwrap(), bytes("imported"));
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::template::TemplateId;
 use crate::error::Error;
+use crate::protocol::findings::ChildImport;
 use crate::protocol::message::{ChildId, FromChild};
 
 /// Signals of the caller's own are looked after at least this often.
@@ -17,6 +19,15 @@ pub struct Reply {
     pub message: FromChild,
     /// The pickle that goes with it.
     pub body: Vec<u8>,
+}
+
+/// What a child imported itself.
+#[derive(Debug)]
+pub struct Heard {
+    /// What it was forked from.
+    pub template: TemplateId,
+    /// In the order in which it began to import them.
+    pub modules: Vec<ChildImport>,
 }
 
 /// How a child's process ended.

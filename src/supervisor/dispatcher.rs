@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-use super::child::Ticket;
+use super::child::{Heard, Ticket};
 use super::link::{waker, Waker};
 use super::output::Mode;
 use super::owner::Owner;
@@ -85,11 +85,11 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Starts the thread. The pump is for the one that writes output.
+    /// Starts the thread. The pump is for the one that writes output; `ears` hear what children import themselves.
     ///
     /// # Errors
     /// [`Error::System`] when there are no descriptors or no threads left.
-    pub fn start() -> Result<(Self, Pump), Error> {
+    pub fn start(ears: Option<Sender<Heard>>) -> Result<(Self, Pump), Error> {
         let (waker, wakeups) = waker()?;
         let waker = Arc::new(waker);
         let (commands, requests) = crossbeam_channel::unbounded();
@@ -104,7 +104,7 @@ impl Dispatcher {
         thread::Builder::new()
             .name("firehot-dispatch".to_owned())
             .spawn(move || {
-                Owner::new(own, sender).run(&requests, wakeups);
+                Owner::new(own, sender, ears).run(&requests, wakeups);
                 drop(finished);
             })
             .map_err(Error::system("start a thread"))?;

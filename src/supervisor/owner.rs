@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::child::{Cause, Ticket};
+use super::child::{Cause, Heard, Ticket};
 use super::dispatcher::{Command, Dispatcher, Exec};
 use super::endings::RETIRE_LIMIT;
 use super::link::Wakeups;
@@ -25,6 +25,8 @@ pub(super) const FORK_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Owner {
     handle: Dispatcher,
     pump: PumpSender,
+    /// For what children import themselves, where anybody wants to know.
+    ears: Option<Sender<Heard>>,
     pub(super) templates: BTreeMap<TemplateId, Template>,
     pub(super) children: BTreeMap<ChildId, Running>,
     leftovers: BTreeMap<ChildId, Leftover>,
@@ -37,10 +39,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(handle: Dispatcher, pump: PumpSender) -> Self {
+    pub(super) fn new(handle: Dispatcher, pump: PumpSender, ears: Option<Sender<Heard>>) -> Self {
         Self {
             handle,
             pump,
+            ears,
             templates: BTreeMap::new(),
             children: BTreeMap::new(),
             leftovers: BTreeMap::new(),
@@ -275,7 +278,14 @@ impl Owner {
             by: Instant::now() + FORK_LIMIT,
             limit: exec.timeout,
         };
-        let (child, socket) = Running::new(Arc::clone(&ticket), id, exec.mode, exec.call, due)?;
+        let (child, socket) = Running::new(
+            Arc::clone(&ticket),
+            id,
+            exec.mode,
+            exec.call,
+            due,
+            self.ears.clone(),
+        )?;
         let fork = ToTemplate::Fork {
             id: child_id,
             role: Role::Child,

@@ -7,12 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::child::{Cause, End, Reply, Ticket};
+use crossbeam_channel::Sender;
+
+use super::child::{Cause, End, Heard, Reply, Ticket};
 use super::link::Link;
 use super::output::{Mode, Pipe, Stream, Tail};
 use super::pump::{PumpSender, Settlement};
 use super::template::TemplateId;
 use crate::error::Error;
+use crate::protocol::findings::ChildImport;
 use crate::protocol::message::{decode, encode, FromChild, ToChild};
 
 /// From SIGTERM to SIGKILL when a time limit has passed.
@@ -46,6 +49,8 @@ pub(super) struct Running {
     unwanted: Option<Duration>,
     mode: Mode,
     tail: Tail,
+    /// For what it imports itself, where anybody wants to know.
+    ears: Option<Sender<Heard>>,
 }
 
 /// What has to happen to a child, and when.
@@ -105,6 +110,7 @@ impl Running {
         mode: Mode,
         call: Arc<Vec<u8>>,
         due: Due,
+        ears: Option<Sender<Heard>>,
     ) -> Result<(Self, OwnedFd), Error> {
         let (link, socket) = Link::pair()?;
         let mut pipes = Vec::new();
@@ -147,6 +153,7 @@ impl Running {
             unwanted: None,
             mode,
             tail: Tail::default(),
+            ears,
         };
         Ok((child, socket))
     }
@@ -232,7 +239,12 @@ impl Running {
         };
         for frame in frames {
             match decode::<FromChild>(&frame) {
-                Ok(message) => {
+                Ok(FromChild::Imported { modules }) => self.tell_imports(modules),
+                Ok(
+                    message @ (FromChild::Returned { .. }
+                    | FromChild::Raised { .. }
+                    | FromChild::Unpicklable { .. }),
+                ) => {
                     self.returned = true;
                     self.read_output(pump, true);
                     let reply = Settlement::Reply(Reply {
@@ -241,6 +253,10 @@ impl Running {
                     });
                     pump.settle(&self.ticket, reply, self.is_shown());
                 }
+                // All that counts has come.
+                Err(error) if self.returned => {
+                    log::debug!("{} sent no message: {error}", self.ticket.name);
+                }
                 Err(error) => {
                     log::warn!("{} sent no message: {error}", self.ticket.name);
                     return false;
@@ -248,6 +264,15 @@ impl Running {
             }
         }
         true
+    }
+
+    /// What nobody takes in time is told again by the next child that misses it.
+    fn tell_imports(&self, modules: Vec<ChildImport>) {
+        log::debug!("{} imported {} modules", self.ticket.name, modules.len());
+        if let Some(ears) = &self.ears {
+            let template = self.template;
+            let _ = ears.try_send(Heard { template, modules });
+        }
     }
 
     /// Its process is no more, or never was: reads what is left and settles the ticket.

@@ -27,6 +27,8 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         ignored_modules = ["d"]
         first_party = []
         import_timeout = 5
+        learn = false
+        warm_first_party = true
 
         [tool.firehot.fork]
         e = "leave-out"
@@ -35,12 +37,12 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         """,
     )
     words = (("e", "leave-out"), ("f.g", "safe"), ("h.i", "leave-out"))
-    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, words)
+    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, words, learn=False, warm_first_party=True)
 
 
 def test_no_file_and_no_table_are_the_defaults(tmp_path: Path) -> None:
     assert read(project(tmp_path, "[tool.other]\nx = 1\n")) == Settings()
-    assert Settings() == Settings((), (), (), 60.0)
+    assert Settings() == Settings((), (), (), 60.0, (), learn=True, warm_first_party=False)
 
 
 def test_the_nearest_file_counts(tmp_path: Path) -> None:
@@ -65,6 +67,8 @@ def test_the_file_of_a_package_that_is_its_own_project_counts(tmp_path: Path) ->
         ('[tool.firehot]\nimport_timeout = "5"\n', "import_timeout is a number of seconds"),
         ("[tool.firehot]\nimport_timeout = nan\n", "import_timeout is a number of seconds"),
         ("[tool.firehot]\npreloads = []\n", "preloads is unknown; known are preload, "),
+        ("[tool.firehot]\nlearn = 1\n", "learn is true or false, not 1"),
+        ('[tool.firehot]\nwarm_first_party = "no"\n', "warm_first_party is true or false"),
         ("[tool.firehot]\nfork = 3\n", "fork is a table"),
         ('[tool.firehot.fork]\na = "maybe"\n', 'fork."a" is "leave-out" or "safe", not \'maybe\''),
         ("[tool.firehot.fork]\na.b = [1]\n", 'fork."a.b" is "leave-out" or "safe", not [1]'),
