@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use super::caller::Attendant;
 use super::ticket::{limit, PyTicket};
-use crate::environment::{Call, Caller, Config, Environment};
+use crate::environment::{Call, Caller, Config, Environment, Opened};
 use crate::error::Error;
 use crate::scan::ScanRequest;
 use crate::supervisor::dispatcher::Exec;
@@ -100,7 +100,7 @@ type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
 /// One package's template and what runs in its children.
 #[pyclass(frozen, module = "firehot._core")]
 pub(super) struct Engine {
-    environment: Environment,
+    environment: Opened,
     /// Makes the body of the `setup` message.
     setup: Py<PyAny>,
     pump: Pump,

@@ -20,7 +20,7 @@ pub(super) struct Asides(VecDeque<Chain>);
 impl Asides {
     /// The first that fits; it counts as used.
     fn find(&mut self, fits: impl Fn(&Chain) -> bool) -> Option<Chain> {
-        let place = self.0.iter().position(|each| fits(each))?;
+        let place = self.0.iter().position(fits)?;
         let found = self.0.remove(place)?;
         self.0.push_front(found.clone());
         Some(found)
@@ -32,6 +32,10 @@ impl Asides {
         (self.0.len() > KEPT).then(|| self.0.pop_back()).flatten()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Chain> {
+        self.0.iter()
+    }
+
     pub(super) fn has(&self, id: TemplateId) -> bool {
         self.0.iter().any(|each| each.id() == id)
     }
@@ -41,15 +45,6 @@ impl Asides {
         let before = self.0.len();
         self.0.retain(|each| each.id() != id);
         self.0.len() < before
-    }
-}
-
-impl IntoIterator for Asides {
-    type Item = Chain;
-    type IntoIter = std::collections::vec_deque::IntoIter<Chain>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
     }
 }
 

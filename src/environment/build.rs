@@ -32,21 +32,33 @@ impl Environment {
     /// Starts an interpreter, or has the top of the templates below fork a layer.
     pub(super) fn begin(&self, order: Order<'_>) -> Result<Started, Error> {
         let Some(below) = order.below else {
-            return self.spawn(order.launch, order.caller);
+            return self.spawn(order.launch, order.is_aside, order.caller);
         };
         // What changes from here on shows as a difference.
         let start = Start::above(host(order.launch), &below.base().stamp);
         let setup = order.caller.setup(&order.launch.path)?;
+        if !order.is_aside {
+            *self.last_host() = Some((order.launch.clone(), setup.clone()));
+        }
         let (sender, events) = crossbeam_channel::unbounded();
         let launch = order.launch.clone();
         let id = self.dispatcher.above(below.id(), launch, setup, sender)?;
         Ok(Started { id, events, start })
     }
 
-    pub(super) fn spawn(&self, launch: &Launch, caller: &dyn Caller) -> Result<Started, Error> {
+    /// Starts an interpreter.
+    pub(super) fn spawn(
+        &self,
+        launch: &Launch,
+        is_aside: bool,
+        caller: &dyn Caller,
+    ) -> Result<Started, Error> {
         // What changes from here on shows as a difference.
         let start = Start::take(host(launch));
         let setup = caller.setup(&launch.path)?;
+        if !is_aside {
+            *self.last_host() = Some((launch.clone(), setup.clone()));
+        }
         let (sender, events) = crossbeam_channel::unbounded();
         let id = self.dispatcher.spawn(launch.clone(), setup, sender)?;
         Ok(Started { id, events, start })

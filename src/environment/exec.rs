@@ -184,27 +184,9 @@ impl Environment {
         let Some(below) = old.lowest(lowest) else {
             return Ok(None);
         };
-        self.drop_to(old, &below)?;
+        self.swap(Some(old.id()), &below)?;
+        self.ring();
         Ok(Some(below.id()))
-    }
-
-    /// Goes on with a part of what serves, unless another thread was quicker.
-    fn drop_to(&self, old: &Chain, below: &Chain) -> Result<(), Error> {
-        {
-            let mut serving = self.serving();
-            if !serving
-                .main
-                .as_ref()
-                .is_some_and(|main| main.id() == old.id())
-            {
-                return Ok(());
-            }
-            serving.main = Some(below.clone());
-        }
-        for level in old.levels().filter(|level| !below.has(level.id)) {
-            self.dispatcher.retire(level.id)?;
-        }
-        Ok(())
     }
 
     /// Replaces templates that are of no use any more, unless another thread was quicker. What it built, if it did.

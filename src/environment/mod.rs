@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod asides;
+mod background;
 mod bisect;
 mod build;
 mod cache;
@@ -11,6 +12,7 @@ mod judge;
 mod left_out;
 mod listen;
 mod order;
+mod plan;
 mod preload;
 mod reads;
 mod refresh;
@@ -19,14 +21,16 @@ mod report;
 mod verdicts;
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::RecvTimeoutError;
 
 use self::asides::Asides;
+use self::background::Builder;
 use self::chain::{Chain, Found};
 pub use self::exec::Call;
 use self::left_out::LeftOut;
@@ -38,10 +42,10 @@ use self::verdicts::Verdicts;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
 use crate::stamp::{describe, Host};
-use crate::supervisor::child::{Heard, Ticket};
+use crate::supervisor::child::Ticket;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::pump::Pump;
-use crate::supervisor::template::Launch;
+use crate::supervisor::template::{Launch, TemplateId};
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
@@ -102,7 +106,6 @@ struct Serving {
 #[derive(Debug)]
 pub struct Environment {
     dispatcher: Dispatcher,
-    heard: Receiver<Heard>,
     verdicts: Verdicts,
     config: Config,
     /// Held while a template is built.
@@ -111,6 +114,10 @@ pub struct Environment {
     serving: Mutex<Serving>,
     /// Counts the changes of what serves: what is built in the background is built for one of them.
     generation: AtomicU64,
+    /// The host as it was when a main template was last made for it, with its `setup`.
+    host: Mutex<Option<(Launch, Vec<u8>)>>,
+    /// Builds in the background; none before the first template serves, and when the environment is closed.
+    builder: Mutex<Option<Builder>>,
     owner: u32,
 }
 
@@ -129,6 +136,8 @@ struct State {
     recalled: bool,
     /// A layer has what a cold start would have imported before what lies below.
     is_reversed: bool,
+    /// The base of templates that could not be joined: it is not tried again.
+    joined_in_vain: Option<TemplateId>,
 }
 
 impl Environment {
@@ -140,12 +149,11 @@ impl Environment {
         config: Config,
         launch: &Launch,
         caller: &dyn Caller,
-    ) -> Result<(Self, Pump), Error> {
+    ) -> Result<(Opened, Pump), Error> {
         let (ears, heard) = crossbeam_channel::bounded(HEARD_KEPT);
         let (dispatcher, pump) = Dispatcher::start(config.learn.then_some(ears))?;
         let environment = Self {
             dispatcher,
-            heard,
             state: Mutex::new(State {
                 scanner: Scanner::new(config.scan.clone()),
                 imports: None,
@@ -157,15 +165,22 @@ impl Environment {
                 last_rebuild: None,
                 recalled: false,
                 is_reversed: false,
+                joined_in_vain: None,
             }),
             verdicts: Verdicts::new(config.cache.clone()),
             config,
             serving: Mutex::default(),
             generation: AtomicU64::new(0),
+            host: Mutex::default(),
+            builder: Mutex::default(),
             owner: std::process::id(),
         };
-        environment.update(launch, caller)?;
-        Ok((environment, pump))
+        let opened = Opened(Arc::new(environment));
+        opened.update(launch, caller)?;
+        let builder = Builder::start(&opened.0, heard)?;
+        *opened.builder() = Some(builder);
+        opened.ring();
+        Ok((opened, pump))
     }
 
     /// Scans again and replaces the template when the import set or anything in its stamp has changed, or when there
@@ -180,7 +195,7 @@ impl Environment {
         let mut state = self.lock(caller)?;
         // The first time there is something to import for sure: the interpreter starts while the scan runs.
         let early = match state.imports {
-            None => Some(self.spawn(launch, caller)?),
+            None => Some(self.spawn(launch, false, caller)?),
             Some(_) => None,
         };
         let scan = match state.scanner.scan() {
@@ -241,11 +256,6 @@ impl Environment {
         Ok(self.lock(caller)?.last_rebuild.clone())
     }
 
-    /// What children import themselves; nothing ever comes where that is turned off.
-    pub fn heard(&self) -> &Receiver<Heard> {
-        &self.heard
-    }
-
     /// For those who hold a ticket longer than the environment.
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
@@ -263,14 +273,30 @@ impl Environment {
     /// Stops everything. Does not wait; a forked process that inherited the environment does nothing.
     pub fn close(&self, grace: Duration) {
         if self.check_owner().is_ok() {
+            self.generation.fetch_add(1, Ordering::AcqRel);
             self.dispatcher.close(grace);
+            if let Some(builder) = self.builder().as_mut() {
+                builder.stop();
+            }
         }
     }
 
     /// Waits until everything has ended, at most `limit`.
     #[must_use]
     pub fn is_done(&self, limit: Duration) -> bool {
-        self.check_owner().is_err() || self.dispatcher.is_done(limit)
+        if self.check_owner().is_err() {
+            return true;
+        }
+        let began = Instant::now();
+        if !self.dispatcher.is_done(limit) {
+            return false;
+        }
+        // Never waited for with the lock held.
+        let done = self.builder().as_ref().map(Builder::done);
+        done.is_none_or(|done| {
+            let left = limit.saturating_sub(began.elapsed());
+            done.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
+        })
     }
 
     fn check_owner(&self) -> Result<(), Error> {
@@ -279,6 +305,15 @@ impl Environment {
         } else {
             Err(Error::Forked { owner: self.owner })
         }
+    }
+
+    fn builder(&self) -> MutexGuard<'_, Option<Builder>> {
+        self.builder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host as it was last seen, and the body of its `setup`.
+    fn last_host(&self) -> MutexGuard<'_, Option<(Launch, Vec<u8>)>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serving(&self) -> MutexGuard<'_, Serving> {
@@ -303,8 +338,21 @@ impl Environment {
     }
 }
 
+/// An environment, as the one who opened it holds it: when that one lets it go, it closes.
+///
 /// An interrupt may arrive between the opening and the caller's taking it: nothing runs on without an owner.
-impl Drop for Environment {
+#[derive(Debug)]
+pub struct Opened(Arc<Environment>);
+
+impl Deref for Opened {
+    type Target = Environment;
+
+    fn deref(&self) -> &Environment {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
     fn drop(&mut self) {
         self.close(Duration::ZERO);
     }

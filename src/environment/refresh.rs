@@ -17,7 +17,7 @@ use super::report::Report;
 use super::{Caller, Environment, State};
 use crate::error::Error;
 use crate::scan::{FirstParty, ImportSet};
-use crate::supervisor::template::Launch;
+use crate::supervisor::template::{Launch, TemplateId};
 
 /// What the templates shall be.
 #[derive(Clone, Copy)]
@@ -179,15 +179,11 @@ impl Environment {
         reason: Option<String>,
         began: Option<Instant>,
     ) -> Result<(), Error> {
-        let (main, asides) = {
-            let mut serving = self.serving();
-            let main = serving.main.replace(chain.clone());
-            (main, std::mem::take(&mut serving.asides))
-        };
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        let old = self.serving().main.clone();
+        self.swap(None, chain)?;
         let report = self.report_of(state, chain, imports);
         if let Some(began) = began {
-            let old = main.as_ref();
+            let old = old.as_ref();
             let new = chain.levels();
             let new = new.filter(|level| !old.is_some_and(|old| old.has(level.id)));
             let count = new.map(|level| level.report.modules.len()).sum();
@@ -196,18 +192,28 @@ impl Environment {
         }
         state.last_rebuild = reason;
         state.report = report;
-        let main = main
-            .into_iter()
-            .flat_map(|main| main.levels().cloned().collect::<Vec<_>>());
-        let asides = asides
-            .into_iter()
-            .flat_map(|each| each.levels().cloned().collect::<Vec<_>>());
-        for old in main.chain(asides) {
+        self.ring();
+        Ok(())
+    }
+
+    /// Has other templates serve, if those with this top serve now; false when they do not.
+    pub(super) fn swap(&self, expected: Option<TemplateId>, chain: &Chain) -> Result<bool, Error> {
+        let (main, asides) = {
+            let mut serving = self.serving();
+            let now = serving.main.as_ref().map(Chain::id);
+            if expected.is_some() && expected != now {
+                return Ok(false);
+            }
+            let main = serving.main.replace(chain.clone());
+            (main, std::mem::take(&mut serving.asides))
+        };
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for old in main.iter().chain(asides.iter()).flat_map(Chain::levels) {
             if !chain.has(old.id) {
                 self.dispatcher.retire(old.id)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What all levels have and have not.

@@ -197,3 +197,35 @@ def test_what_is_edited_stands_above_what_is_installed(project: Project) -> None
         project.dependency("dep_a.py", COUNTS + "NEW = True\n")
         assert environment.run(lambda: sys.modules["dep_a"].NEW) is True
         assert base == parent_of(template_of(environment)), "what is installed was not imported again"
+
+
+@linux_only
+def test_many_layers_are_joined_in_the_background(project: Project) -> None:
+    names = [f"dep_{number}" for number in range(5)]
+    for name in names:
+        project.dependency(f"{name}.py", COUNTS)
+    with project.open() as environment:
+        for count in range(1, 5):
+            imports(project, *names[:count])
+            environment.update_environment()
+            assert environment.run(made) == names[:count]
+        layer = template_of(environment)
+        assert wait_until(lambda: parent_of(template_of(environment)) == os.getpid()), "a flat one serves"
+        assert environment.run(made) == names[:4]
+        assert wait_until(lambda: not is_alive(layer))
+        imports(project, *names)
+        environment.update_environment()
+        assert environment.run(made) == names
+
+
+@linux_only
+def test_layers_that_are_joined_are_in_the_order_of_a_cold_start(project: Project) -> None:
+    names = [f"dep_{number}" for number in range(4)]
+    for name in names:
+        project.dependency(f"{name}.py", COUNTS)
+    with project.open() as environment:
+        for count in range(1, 5):
+            imports(project, *reversed(names[:count]))
+            environment.update_environment()
+        assert wait_until(lambda: parent_of(template_of(environment)) == os.getpid())
+        assert environment.run(made) == names[::-1]

@@ -1,0 +1,345 @@
+//! Builds templates while others serve, on one thread per environment. Decides when; what is wanted comes from the
+//! import set, from what was learned, and from the plan for the project's own modules.
+//!
+//! Invariant: what is built here is put in place only while what it was built for still serves. It is built without the
+//! lock on the state, so that nobody ever waits for it; whoever changes what serves raises the generation, and the work
+//! is given up at the next message of its template.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, never, select, Receiver, RecvTimeoutError, Sender};
+
+use super::bisect::problem;
+use super::chain::{Chain, Level};
+use super::listen::START_LIMIT;
+use super::order::{Order, Part};
+use super::plan::{Plan, Step};
+use super::preload::{Attempt, Tries};
+use super::{Caller, Environment, State};
+use crate::error::Error;
+use crate::supervisor::child::Heard;
+use crate::supervisor::template::Launch;
+
+/// Nothing is begun before so much time has passed without news: one edit, or one run, rarely comes alone.
+const QUIET: Duration = Duration::from_millis(100);
+/// After so much time without a change the layers are joined.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Wakes the thread, and tells when it has ended.
+#[derive(Debug)]
+pub(super) struct Builder {
+    bell: Option<Sender<()>>,
+    done: Receiver<()>,
+}
+
+impl Builder {
+    /// Starts the thread; it ends when this is dropped, or when the environment is.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there are no threads left.
+    pub(super) fn start(
+        environment: &Arc<Environment>,
+        heard: Receiver<Heard>,
+    ) -> Result<Self, Error> {
+        let (bell, rung) = bounded(1);
+        let (finished, done) = bounded::<()>(0);
+        let environment = Arc::downgrade(environment);
+        thread::Builder::new()
+            .name("firehot-build".to_owned())
+            .spawn(move || {
+                run(&environment, &rung, heard);
+                drop(finished);
+            })
+            .map_err(Error::system("start a thread"))?;
+        Ok(Self {
+            bell: Some(bell),
+            done,
+        })
+    }
+
+    /// There may be something to do.
+    pub(super) fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            // A bell that has not been heard yet does for both.
+            let _ = bell.try_send(());
+        }
+    }
+
+    /// The thread ends when it is done with what it is at.
+    pub(super) fn stop(&mut self) {
+        self.bell = None;
+    }
+
+    /// For those who wait for its end.
+    pub(super) fn done(&self) -> Receiver<()> {
+        self.done.clone()
+    }
+}
+
+fn run(environment: &Weak<Environment>, rung: &Receiver<()>, mut heard: Receiver<Heard>) {
+    let mut is_idle = false;
+    loop {
+        let news = match environment.upgrade() {
+            None => return,
+            Some(environment) => environment.work(is_idle),
+        };
+        // Something may still be joined, if nothing comes in between.
+        let timeout = if news == Next::Later && !is_idle {
+            crossbeam_channel::after(IDLE)
+        } else {
+            never()
+        };
+        is_idle = false;
+        select! {
+            recv(rung) -> bell => if bell.is_err() { return },
+            recv(heard) -> message => match message {
+                Ok(message) => note(environment, message),
+                Err(_) => heard = never(),
+            },
+            recv(timeout) -> _ => { is_idle = true; continue }
+        }
+        loop {
+            match rung.recv_timeout(QUIET) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+        }
+        for message in heard.try_iter() {
+            note(environment, message);
+        }
+    }
+}
+
+fn note(environment: &Weak<Environment>, message: Heard) {
+    if let Some(environment) = environment.upgrade() {
+        environment.hear(message);
+    }
+}
+
+/// Whether there will be more to do without news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// When nothing else happens for a while.
+    Later,
+}
+
+/// What the thread works with in the place of a caller: the host as it was last seen.
+struct Unseen<'e> {
+    setup: Vec<u8>,
+    generation: &'e AtomicU64,
+    seen: u64,
+}
+
+impl Caller for Unseen<'_> {
+    fn attend(&self) -> Result<(), Error> {
+        if self.generation.load(Ordering::Acquire) == self.seen {
+            Ok(())
+        } else {
+            Err(Error::Interrupted)
+        }
+    }
+
+    fn setup(&self, _: &[PathBuf]) -> Result<Vec<u8>, Error> {
+        Ok(self.setup.clone())
+    }
+
+    fn progress(&self, _: &str, _: usize, _: usize) {}
+
+    fn settled(&self) {}
+}
+
+impl Environment {
+    /// Wakes the thread that builds in the background.
+    pub(super) fn ring(&self) {
+        if let Some(builder) = self.builder().as_ref() {
+            builder.ring();
+        }
+    }
+
+    fn quietly(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A child has told what it imported itself.
+    fn hear(&self, message: Heard) {
+        let mut state = self.quietly();
+        state.hear(message);
+    }
+
+    /// Does what there is to do.
+    fn work(&self, is_idle: bool) -> Next {
+        let mut is_first = true;
+        loop {
+            let (plan, host, seen) = {
+                let mut state = self.quietly();
+                let seen = self.generation.load(Ordering::Acquire);
+                let Some(main) = self.serving().main.clone() else {
+                    return Next::Nothing;
+                };
+                let plan = self.plan(&mut state, &main, is_idle && is_first);
+                (plan, self.last_host().clone(), seen)
+            };
+            is_first = false;
+            let (plan, (launch, setup)) = match (plan, host) {
+                (Plan::Build(plan), Some(host)) => (plan, host),
+                (Plan::Later, Some(_)) => return Next::Later,
+                (Plan::Nothing, _) | (_, None) => return Next::Nothing,
+            };
+            let caller = Unseen {
+                setup,
+                generation: &self.generation,
+                seen,
+            };
+            let (replaced, below, steps) = (plan.replaces, plan.below, plan.steps);
+            match self.build_unseen(below, &steps, &launch, &caller) {
+                Ok(Made::Chain(chain)) => {
+                    let mut state = self.quietly();
+                    if !matches!(self.put_unseen(&mut state, &replaced, &chain), Ok(true)) {
+                        return Next::Later;
+                    }
+                }
+                Ok(Made::Refused(step, why)) => {
+                    let mut state = self.quietly();
+                    self.refuse(&mut state, &step, why);
+                }
+                // Something has changed, or the environment closes. Whoever did it has rung.
+                Err(_) => return Next::Nothing,
+            }
+        }
+    }
+
+    /// Builds one level after the other.
+    fn build_unseen(
+        &self,
+        below: Option<Chain>,
+        steps: &[Step],
+        launch: &Launch,
+        caller: &Unseen<'_>,
+    ) -> Result<Made, Error> {
+        let mut chain = below;
+        for step in steps {
+            let order = Order {
+                imports: &step.imports,
+                part: Part::All,
+                kind: step.kind,
+                below: chain.as_ref(),
+                launch,
+                is_aside: false,
+                caller,
+            };
+            let built = self.build_level(order, step);
+            let level = match built {
+                Ok(Ok(level)) => level,
+                Ok(Err(why)) => {
+                    self.give_up(chain.as_ref());
+                    return Ok(Made::Refused(step.clone(), why));
+                }
+                Err(error) => {
+                    self.give_up(chain.as_ref());
+                    return Err(error);
+                }
+            };
+            chain = Some(match chain {
+                None => Chain::new(level),
+                Some(chain) => chain.with(level),
+            });
+        }
+        chain.map(Made::Chain).ok_or(Error::NoTemplate)
+    }
+
+    fn give_up(&self, chain: Option<&Chain>) {
+        if let Some(chain) = chain {
+            // Closed already is what was wanted.
+            let _ = self.drop_unless_serving(chain);
+        }
+    }
+
+    fn build_level(
+        &self,
+        order: Order<'_>,
+        step: &Step,
+    ) -> Result<Result<Arc<Level>, Refusal>, Error> {
+        let wanted: Vec<_> = step.items.iter().cloned().enumerate().collect();
+        let started = self.begin(order)?;
+        let id = started.id;
+        let tries = Tries {
+            trial: true,
+            limit: START_LIMIT,
+        };
+        let attempt = self.attempt(order, &wanted, &started, tries);
+        let refusal = match attempt {
+            Ok(Attempt::Ready(ready)) => match problem(&ready.census) {
+                None => {
+                    let (files, left) = (step.files.clone(), step.left.clone());
+                    return Ok(Ok(self.serve(order, started, &wanted, *ready, files, left)?));
+                }
+                Some(reason) => Refusal::Whole(reason),
+            },
+            Ok(Attempt::LeaveOut(all)) => Refusal::Names(
+                all.into_iter()
+                    .map(|each| (each.what.name(), each.why.reason))
+                    .collect(),
+            ),
+            Ok(Attempt::Ended(ended)) => Refusal::Whole(ended.reason),
+            Err(error) => {
+                // It may be gone with the environment.
+                let _ = self.dispatcher.abandon(id);
+                return Err(error);
+            }
+        };
+        self.dispatcher.abandon(id)?;
+        Ok(Err(refusal))
+    }
+
+    /// Puts what was built in place, unless something has changed meanwhile.
+    fn put_unseen(
+        &self,
+        state: &mut State,
+        replaced: &Chain,
+        chain: &Chain,
+    ) -> Result<bool, Error> {
+        let imports = state.imports.clone().unwrap_or_default();
+        let is_put = self.swap(Some(replaced.id()), chain)?;
+        if is_put {
+            log::debug!("a template of {} levels serves", chain.len());
+            state.report = self.report_of(state, chain, &imports);
+        } else {
+            self.drop_unless_serving(chain)?;
+        }
+        Ok(is_put)
+    }
+}
+
+/// How one piece of work went.
+enum Made {
+    Chain(Chain),
+    Refused(Step, Refusal),
+}
+
+/// Why a level can't be had.
+pub(super) enum Refusal {
+    /// For these, each with the reason.
+    Names(Vec<(String, String)>),
+    /// For one among all; nobody knows which.
+    Whole(String),
+}
+
+impl Refusal {
+    /// For the log.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Whole(reason) => reason.clone(),
+            Self::Names(all) => {
+                let each = all.iter().map(|(name, reason)| format!("{name}: {reason}"));
+                each.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
