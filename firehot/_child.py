@@ -21,7 +21,7 @@ from signal import pthread_sigmask
 from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from firehot import _call, _process, _wire, hooks
+from firehot import _call, _learn, _process, _wire, hooks
 
 if TYPE_CHECKING:
     from firehot import _care
@@ -44,6 +44,7 @@ class Inherited:
         self.path_before: list[str] = []
         self.path_after: list[str] = []
         self.care: _care.Care | None = None
+        self.learn = False
 
     def take_over(self, environ: dict[str, str], path: list[str]) -> None:
         """Makes the environment and the path what the host has now, and what imports have changed in them."""
@@ -86,11 +87,12 @@ def run(fd: int, template: int, inherited: Inherited) -> NoReturn:
     state: dict[str, Any] = pickle.loads(context)
     by_value = _call.is_by_value(body)
     del body
+    teller = _learn.Teller(sock, inherited.whole_path(state["path"])) if inherited.learn else None
     try:
         code = _run_call(sock, state, travelling, call, by_value, inherited)
     except KeyboardInterrupt:
         code = -signal.SIGINT
-    end(code)
+    end(code, teller)
 
 
 def _receive_call(sock: int) -> bytes:
@@ -304,19 +306,24 @@ def _exit_code(error: SystemExit) -> int:
 # -- the end -------------------------------------------------------------------------------------
 
 
-def end(code: int) -> NoReturn:
+def end(code: int, teller: _learn.Teller | None = None) -> NoReturn:
     """Ends as the interpreter does, but leaves memory and the template's objects as they are.
 
     Threads are waited for, exit functions run and files flushed. Destructors do not run: most of what they would
-    destroy belongs to the template.
+    destroy belongs to the template. What the call has imported is told first, since a child that waits for its threads
+    may be killed at it; then what its threads and exit functions have.
     """
     try:
+        if teller is not None:
+            teller.tell()
         shutdown: Callable[[], None] = threading._shutdown  # type: ignore[attr-defined]
         shutdown()
     except BaseException as error:
         _print_exception(error)
     try:
         atexit._run_exitfuncs()
+        if teller is not None:
+            teller.tell()
     except BaseException as error:
         _print_exception(error)
     flush_files()

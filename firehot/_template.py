@@ -31,7 +31,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _care, _child, _preload, _process, _stamp, _wire
+from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _stamp, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -103,6 +103,7 @@ class Template:
         _bytecode.distrust_young_bytecode()
         self._inherited = inherited
         inherited.environ_at_start = dict(os.environ)
+        inherited.learn = setup.get("learn", False)
         self._care = inherited.care = _care.Care(setup.get("fork", {}), self._warn)
 
     def serve(self) -> NoReturn:
@@ -204,6 +205,8 @@ class Template:
 
     def _settle(self) -> None:
         """Makes what was imported ready to be forked: nothing in it may be done twice, or by a child."""
+        if self._inherited.learn:
+            _learn.watch()
         self._finalizers = _process.disown_finalizers()
         self._inherited.sigchld = getsignal(signal.SIGCHLD)
         self._wake_read, self._wake_write = os.pipe()

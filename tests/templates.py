@@ -6,21 +6,22 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from support import DEADLINE, Project
 
-from firehot import __version__, _forks, _host, _wire
+from firehot import __version__, _call, _forks, _host, _wire
 from firehot._forks import ForkSettings
 
 
 class Preloaded:
     """What a template has said until it was ready, and its process."""
 
-    def __init__(self, pid: int, messages: list[dict[str, Any]], output: Any) -> None:
+    def __init__(self, pid: int, sock: socket.socket, messages: list[dict[str, Any]], output: Any) -> None:
         self.pid = pid
+        self._socket = sock
         self._messages = messages
         self._output = output
 
@@ -42,6 +43,28 @@ class Preloaded:
     def warnings(self) -> list[str]:
         return [message["message"] for message in self._of("log")]
 
+    def run(self, fn: Callable[..., object], *args: object) -> list[dict[str, Any]]:
+        """Runs a call in a child; everything that the child says until its end."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, open(os.devnull, "r+b", buffering=0) as null:
+            fork = _wire.encode({"type": "fork", "id": 1, "as": "child", "cloudpickle": None})
+            socket.send_fds(self._socket, [fork], [theirs.fileno()])
+            self._hear("forked")
+            theirs.close()
+            state, _ = _host.state()
+            body = _call.pack(state, fn, args, {})
+            socket.send_fds(ours, [_wire.encode({"type": "call"}, len(body)) + body], [null.fileno()] * 3)
+            said = []
+            with suppress(EOFError, ConnectionResetError):
+                while True:
+                    said.append(_wire.receive(ours.fileno())[0])
+        self._hear("exited")
+        return said
+
+    def _hear(self, kind: str) -> None:
+        message, _ = _wire.receive(self._socket.fileno())
+        assert message["type"] == kind, message
+
     def kinds(self) -> list[tuple[str, str, str]]:
         """Kind, who it was or what was being imported, and what follows."""
         return [(effect["kind"], effect["importer"] or effect["name"], effect["action"]) for effect in self.effects]
@@ -51,11 +74,13 @@ class Preloaded:
 
 
 @contextmanager
-def preloaded(project: Project, *modules: str, settings: ForkSettings | None = None) -> Iterator[Preloaded]:
+def preloaded(
+    project: Project, *modules: str, settings: ForkSettings | None = None, learn: bool = False
+) -> Iterator[Preloaded]:
     """A template that has imported these modules. It is told to retire at the end, and waited for."""
     launched = time.time_ns()
     executable, arguments, environment, cwd, path = _host.launch()
-    body = _forks.setup(settings or ForkSettings(), path)
+    body = _forks.setup(settings or ForkSettings(), path, learn=learn)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = subprocess.Popen(
@@ -79,7 +104,7 @@ def preloaded(project: Project, *modules: str, settings: ForkSettings | None = N
                 _wire.send(ours.fileno(), setup, body)
                 imports = [{"module": name, "names": []} for name in modules]
                 _wire.send(ours.fileno(), {"type": "preload", "trial": True, "imports": imports})
-                yield Preloaded(process.pid, list(_until_ready(ours, process)), process.stdout)
+                yield Preloaded(process.pid, ours, list(_until_ready(ours, process)), process.stdout)
                 with suppress(BrokenPipeError):
                     _wire.send(ours.fileno(), {"type": "retire"})
                 process.wait(DEADLINE)
