@@ -227,15 +227,16 @@ class Environment:
     # -- the template -------------------------------------------------------------------------
 
     def update_environment(self) -> bool:
-        """Scans the project again; when its imports have changed, builds a new template and swaps it in.
+        """Scans the project again; when its imports have changed, builds a template with these and swaps it in.
 
-        A template that is not true any more (an upgraded package, another variable) is replaced as well; before a call
+        What is still wanted and still true is kept: an added import is imported in a layer, a fork of the template that
+        was there. A template that is not true any more (an upgraded package, another variable) is replaced as well; before a call
         that happens without being asked for.
 
         Children that run go on undisturbed in the old one, which exits after the last of them.
 
         Returns:
-            True when the template was replaced.
+            True when calls are given to another template than before; a layer counts.
 
         Raises:
             TemplateError: The new template can't be started; the old one stays.
