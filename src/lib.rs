@@ -11,10 +11,11 @@
 //! | [`protocol`] | bytes <-> frames <-> typed messages | sockets, processes |
 //! | [`supervisor`] | templates, children, their pipes; one thread has all of that state | what to preload |
 //! | [`stamp`] | what a template depends on, and whether it still holds | what follows when it does not |
+//! | [`watch`] | what changes on disk below the folders that a scan covers | what follows from it |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
-//! Arrows go one way: bindings -> environment -> supervisor, scan, stamp -> protocol, error. The Python code that runs
+//! Arrows go one way: bindings -> environment -> supervisor, watch, stamp -> scan, protocol, error. The Python code that runs
 //! inside the template and the child is in `firehot/_template.py` and `firehot/_child.py`.
 #![deny(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod protocol;
 pub mod scan;
 pub mod stamp;
 pub mod supervisor;
+pub mod watch;
 
 #[cfg(feature = "python")]
 mod bindings;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 pub use first_party::FirstParty;
 pub use import_set::{Import, ImportSet, Severity, Site};
 pub use scanner::Scanner;
+pub(crate) use walk::{is_ignored, is_never_entered};
 
 /// What to scan, and how names resolve. All of it comes from the host interpreter.
 #[derive(Debug, Clone, Default)]

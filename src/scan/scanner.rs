@@ -23,6 +23,8 @@ use super::{FileImports, Problem, Scan, ScanError, ScanRequest};
 pub struct Scanner {
     request: ScanRequest,
     cache: Cache,
+    /// Where the last scan has looked for the project's files.
+    places: BTreeSet<PathBuf>,
 }
 
 impl Scanner {
@@ -31,7 +33,13 @@ impl Scanner {
         Self {
             request,
             cache: Cache::default(),
+            places: BTreeSet::new(),
         }
+    }
+
+    /// The folders, with all that is in them, and the single files that the last scan has read.
+    pub fn places(&self) -> &BTreeSet<PathBuf> {
+        &self.places
     }
 
     /// Scans the package as it is on disk now.
@@ -52,6 +60,7 @@ impl Scanner {
             files: Vec::new(),
             by_name: BTreeMap::new(),
             tried: BTreeSet::new(),
+            places: BTreeSet::new(),
         };
         for location in readable {
             tree.add(&self.request.package, location);
@@ -63,6 +72,7 @@ impl Scanner {
         let preload = tree.preload();
         let imports = graph::collect(&self.request.package, &tree.files, &tree.by_name, preload);
         let files = tree.files.len();
+        self.places = std::mem::take(&mut tree.places);
         problems.append(&mut tree.walker.problems);
         let (parsed, mut broken) = self.cache.finish();
         problems.append(&mut broken);
@@ -137,11 +147,14 @@ struct Tree<'s> {
     by_name: BTreeMap<String, usize>,
     /// Modules that were looked for on disk.
     tried: BTreeSet<String>,
+    /// Where files were looked for.
+    places: BTreeSet<PathBuf>,
 }
 
 impl Tree<'_> {
     /// Adds the files at `location`, which is the folder or file of the module `name`.
     fn add(&mut self, name: &str, location: &Path) {
+        self.places.insert(location.to_owned());
         let rules = !self.ownership.is_installed(location);
         let found = self.walker.walk(location, rules);
         let imports = self.cache.load(&found);

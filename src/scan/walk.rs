@@ -276,7 +276,7 @@ fn is_source(path: &Path) -> bool {
         .is_some_and(|extension| extension == "py" || extension == "pyw")
 }
 
-fn is_never_entered(folder: &Path) -> bool {
+pub(crate) fn is_never_entered(folder: &Path) -> bool {
     folder
         .file_name()
         .is_some_and(|name| NEVER_ENTERED.iter().any(|never| name == *never))
@@ -284,7 +284,7 @@ fn is_never_entered(folder: &Path) -> bool {
 }
 
 /// Whether git would ignore `root` itself, by the rules of the folders above it.
-fn is_ignored(root: &Path) -> bool {
+pub(crate) fn is_ignored(root: &Path) -> bool {
     let Ok(real) = fs::canonicalize(root) else {
         return false;
     };
