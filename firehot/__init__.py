@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from firehot.hooks import after_fork_in_child as after_fork_in_child
     from firehot.hooks import before_fork as before_fork
     from firehot.process import IsolatedProcess as IsolatedProcess
+    from firehot.watch import ChangeSet as ChangeSet
+    from firehot.watch import Watch as Watch
 
 __version__ = "0.6.0"
 
@@ -53,6 +55,8 @@ _HOMES = {
     "TemplateError": "errors",
     "after_fork_in_child": "hooks",
     "before_fork": "hooks",
+    "ChangeSet": "watch",
+    "Watch": "watch",
 }
 
 

@@ -16,7 +16,7 @@ else:
 from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
-_SWITCHES = ("learn", "warm_first_party")
+_SWITCHES = ("learn", "warm_first_party", "watch")
 _KNOWN = (*_LISTS, "import_timeout", *_SWITCHES, "fork")
 _VERDICTS = ("leave-out", "safe")
 
@@ -30,6 +30,7 @@ class Settings:
         ignored_modules: Modules not to preload.
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
+        watch: Whether a watcher tells what has changed.
         fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
         learn: Whether what runs import by themselves is preloaded as well, the next time.
         warm_first_party: Whether the project's own modules are imported ahead, too.
@@ -39,6 +40,7 @@ class Settings:
     ignored_modules: tuple[str, ...] = ()
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
+    watch: bool = False
     fork: tuple[tuple[str, str], ...] = ()
     learn: bool = True
     warm_first_party: bool = False

@@ -5,9 +5,11 @@ All waits give up the GIL and look after signals at least every 100 ms.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
-__all__ = ["Engine", "Pump", "Ticket", "__version__", "configure_logging", "imports_of", "signal_name"]
+__all__ = ["Engine", "Pump", "Ticket", "Watch", "__version__", "configure_logging", "imports_of", "signal_name"]
+_Changes: TypeAlias = tuple[list[Path], list[Path], list[Path]]
 _Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
 
 __version__: str
@@ -26,7 +28,8 @@ class Engine:
             of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
             (implementation and version, which verdicts are about), `cache` (folder for verdicts and for what was
             learned, or `None`), `learn` (whether what children import themselves is preloaded from then on),
-            `warm_first_party` (whether the project's own modules are imported ahead).
+            `warm_first_party` (whether the project's own modules are imported ahead), `watch` (whether a watcher tells
+            the scan what has changed), `must_poll` (whether it polls where the system could tell).
         setup: Called before each start of a template, with its `sys.path`; makes the body of `setup`.
         launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 
@@ -98,6 +101,14 @@ class Engine:
     def last_rebuild(self) -> str | None:
         """Why the template was last replaced; `None` when it never was."""
 
+    def watch(self) -> Watch:
+        """A new reader of what changes in the folders that the scan covers; told of all that comes after this call.
+
+        Raises:
+            EnvironmentClosedError: The engine was closed.
+            OSError: No threads are left.
+        """
+
     def pump(self) -> Pump:
         """For the output thread, which must not hold the engine itself."""
 
@@ -167,6 +178,29 @@ class Ticket:
 
     def watch(self) -> bool:
         """Asks to be told through `Pump.next_task`; False when there is a reply or an end already."""
+
+@final
+class Watch:
+    """What one reader is told of changes: three sorted lists, of added, changed and removed files."""
+
+    def wait(self, timeout: float | None = None) -> _Changes | None:
+        """Waits for changes; `None` when the watch has ended.
+
+        Raises:
+            TimeoutError: There are none within `timeout` seconds.
+        """
+
+    def take(self) -> tuple[bool, _Changes | None]:
+        """Whether the watch has ended, and what has changed so far, without waiting."""
+
+    def arm(self) -> int:
+        """A descriptor that becomes readable when `take` has something; it stays open until `disarm`."""
+
+    def disarm(self) -> None:
+        """Nobody looks at the descriptor any more."""
+
+    def close(self) -> None:
+        """Ends it."""
 
 def imports_of(
     source: bytes,

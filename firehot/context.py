@@ -54,6 +54,7 @@ def isolate_imports(
     import_timeout: float | None = None,
     learn: bool | None = None,
     warm_first_party: bool | None = None,
+    watch: bool | None = None,
 ) -> Generator[Environment, None, None]:
     """Opens an environment in which the third-party imports of a package are done.
 
@@ -71,6 +72,8 @@ def isolate_imports(
             preloaded from then on, and remembered for the project in the user's cache folder. True by default.
         warm_first_party: Whether the project's own modules are imported ahead as well, in a template above the one that
             is free of them, again after each edit. False by default.
+        watch: Whether the project's files are watched, so that `update_environment` looks at changed ones only; off by
+            default. `Environment.watch` needs no such word.
 
     Yields:
         The environment.
@@ -111,6 +114,7 @@ def isolate_imports(
         fork=fork,
         learn=settings.learn if learn is None else learn,
         warm_first_party=settings.warm_first_party if warm_first_party is None else warm_first_party,
+        watch=settings.watch if watch is None else watch,
     )
     with environment:
         yield environment

@@ -20,6 +20,7 @@ from firehot._output import show
 from firehot.errors import CallNotPicklable, EnvironmentClosedError
 from firehot.naming import NAME_REGISTRY
 from firehot.process import IsolatedProcess
+from firehot.watch import Watch
 
 __all__ = [
     "Environment",
@@ -102,6 +103,7 @@ class Environment:
         fork: _forks.ForkSettings | None = None,
         learn: bool = True,
         warm_first_party: bool = False,
+        watch: bool = False,
     ) -> None:
         """Scans and starts the template; `isolate_imports` knows what to give.
 
@@ -112,6 +114,7 @@ class Environment:
             fork: What is known of the fork safety of packages.
             learn: Whether what children import themselves is preloaded from then on.
             warm_first_party: Whether the project's own modules are imported ahead.
+            watch: Whether a watcher tells `update_environment` what has changed.
         """
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
@@ -124,6 +127,7 @@ class Environment:
         self._owner = os.getpid()
         settings = fork or _forks.ForkSettings()
         policy = _forks.policy(settings, import_timeout, learn=learn, warm_first_party=warm_first_party)
+        policy |= {"watch": watch, "must_poll": os.environ.get("FIREHOT_WATCH", "").strip().lower() == "poll"}
         setup = partial(_forks.setup, settings, learn=learn)
         self._engine = _core.Engine(scan, policy, setup, _host.launch())
         # Neither the thread nor the exit function holds this object: when an interrupt comes before the caller has
@@ -243,6 +247,35 @@ class Environment:
         """
         self._check_open()
         return self._engine.update(_host.launch())
+
+    def watch(self) -> Watch:
+        """Watches the project's files: gives out what has changed, after each burst of changes.
+
+        Watched are the folders that the scan covers, with all files in them, and pyproject.toml; not what .gitignore
+        names, and not what editors and interpreters make for themselves. Changes are given out when none has come for
+        50 ms, at the latest 1 s after the first; all of a `git checkout` at once.
+
+        Where the system can't tell of changes (network file systems, limits reached), files are looked at again and
+        again; a warning says so once.
+
+        Returns:
+            An iterator, an async iterator and a context manager. What changes after this call is not missed.
+
+        Raises:
+            EnvironmentClosedError: The environment is closed.
+            OSError: No threads are left.
+
+        Example:
+            >>> from firehot import isolate_imports
+            >>> with isolate_imports("json") as env, env.watch() as watch:
+            ...     try:
+            ...         watch.wait(timeout=0.0)
+            ...     except TimeoutError:
+            ...         print("nothing has changed")
+            nothing has changed
+        """
+        self._check_open()
+        return Watch(self._engine.watch())
 
     @property
     def last_rebuild(self) -> str | None:

@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 
 use super::caller::Attendant;
 use super::ticket::{limit, PyTicket};
+use super::watch::PyWatch;
 use crate::environment::{Call, Caller, Config, Environment, Opened};
 use crate::error::Error;
 use crate::scan::ScanRequest;
@@ -66,6 +67,8 @@ struct PolicyDict {
     cache: Option<PathBuf>,
     learn: bool,
     warm_first_party: bool,
+    watch: bool,
+    must_poll: bool,
 }
 
 impl From<ScanDict> for ScanRequest {
@@ -127,6 +130,8 @@ impl Engine {
             cache: policy.cache,
             learn: policy.learn,
             warm_first_party: policy.warm_first_party,
+            watch: policy.watch,
+            must_poll: policy.must_poll,
         };
         py.detach(|| {
             let attendant = Attendant::new(&setup);
@@ -226,6 +231,14 @@ impl Engine {
             let attendant = Attendant::new(&self.setup);
             let reason = self.environment.last_rebuild(&attendant);
             attendant.convert(reason)
+        })
+    }
+
+    fn watch(&self, py: Python<'_>) -> PyResult<PyWatch> {
+        py.detach(|| {
+            let attendant = Attendant::new(&self.setup);
+            let watch = self.environment.watch(&attendant);
+            attendant.convert(watch).map(PyWatch)
         })
     }
 

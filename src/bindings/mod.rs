@@ -7,6 +7,7 @@ mod engine;
 mod errors;
 mod logging;
 mod ticket;
+mod watch;
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -48,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<engine::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
+    module.add_class::<watch::PyWatch>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
     module.add_function(wrap_pyfunction!(logging::configure_logging, module)?)?;
     module.add_function(wrap_pyfunction!(ticket::signal_name, module)?)?;

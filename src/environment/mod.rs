@@ -19,6 +19,7 @@ mod refresh;
 mod repeats;
 mod report;
 mod verdicts;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -39,6 +40,7 @@ use self::repeats::Repeats;
 use self::report::{difference, Problems};
 pub use self::report::{Report, Skipped};
 use self::verdicts::Verdicts;
+use self::watching::Slot;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
 use crate::stamp::{describe, Host};
@@ -91,6 +93,10 @@ pub struct Config {
     pub learn: bool,
     /// Whether the project's own modules are imported ahead.
     pub warm_first_party: bool,
+    /// Whether a watcher tells the scan what has changed.
+    pub watch: bool,
+    /// Whether the watcher polls, though the system could tell.
+    pub must_poll: bool,
 }
 
 /// The templates that serve.
@@ -118,6 +124,8 @@ pub struct Environment {
     host: Mutex<Option<(Launch, Vec<u8>)>>,
     /// Builds in the background; none before the first template serves, and when the environment is closed.
     builder: Mutex<Option<Builder>>,
+    /// Held for a moment, or while a watcher is started.
+    watcher: Mutex<Slot>,
     owner: u32,
 }
 
@@ -125,6 +133,8 @@ pub struct Environment {
 struct State {
     scanner: Scanner,
     imports: Option<Arc<ImportSet>>,
+    /// The places of the scan that the watcher was told of last.
+    watched: Option<BTreeSet<PathBuf>>,
     left_out: LeftOut,
     problems: Problems,
     repeats: Repeats,
@@ -157,6 +167,7 @@ impl Environment {
             state: Mutex::new(State {
                 scanner: Scanner::new(config.scan.clone()),
                 imports: None,
+                watched: None,
                 left_out: LeftOut::default(),
                 problems: Problems::default(),
                 repeats: Repeats::default(),
@@ -173,9 +184,13 @@ impl Environment {
             generation: AtomicU64::new(0),
             host: Mutex::default(),
             builder: Mutex::default(),
+            watcher: Mutex::default(),
             owner: std::process::id(),
         };
         let opened = Opened(Arc::new(environment));
+        if opened.config.watch {
+            opened.start_watcher(&*opened.lock(caller)?)?;
+        }
         opened.update(launch, caller)?;
         let builder = Builder::start(&opened.0, heard)?;
         *opened.builder() = Some(builder);
@@ -198,18 +213,18 @@ impl Environment {
             None => Some(self.spawn(launch, false, caller)?),
             Some(_) => None,
         };
-        let scan = match state.scanner.scan() {
+        let found = self.changes(launch);
+        let scan = match self.scan(&mut state, !found.is_empty(), caller) {
             Ok(scan) => scan,
             Err(error) => {
                 if let Some(started) = early {
                     self.dispatcher.abandon(started.id)?;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
         state.problems.log_new(&scan.problems);
-        let found = self.changes(launch);
         let reason = match &state.imports {
             None => None,
             Some(before) if before.key() != scan.imports.key() => {
@@ -274,6 +289,7 @@ impl Environment {
     pub fn close(&self, grace: Duration) {
         if self.check_owner().is_ok() {
             self.generation.fetch_add(1, Ordering::AcqRel);
+            self.close_watcher();
             self.dispatcher.close(grace);
             if let Some(builder) = self.builder().as_mut() {
                 builder.stop();
@@ -289,6 +305,10 @@ impl Environment {
         }
         let began = Instant::now();
         if !self.dispatcher.is_done(limit) {
+            return false;
+        }
+        let left = limit.saturating_sub(began.elapsed());
+        if !self.is_watcher_done(left) {
             return false;
         }
         // Never waited for with the lock held.

@@ -37,8 +37,8 @@ use crossbeam_channel::{bounded, unbounded, Receiver, RecvTimeoutError, Sender};
 
 pub use self::changes::Changes;
 pub use self::plan::Plan;
-use self::queue::Queue;
 pub use self::queue::Next;
+use self::queue::Queue;
 pub use self::worker::Told;
 use self::worker::{Message, Worker};
 use crate::error::Error;
@@ -113,10 +113,7 @@ impl Watcher {
     ///
     /// # Errors
     /// [`Error::Interrupted`], [`Error::Closed`].
-    pub fn subscribe(
-        &self,
-        attend: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<Watch, Error> {
+    pub fn subscribe(&self, attend: &mut dyn FnMut() -> Result<(), Error>) -> Result<Watch, Error> {
         let queue = Arc::new(Queue::default());
         let (answer, done) = bounded(1);
         self.send(Message::Subscribe(Arc::clone(&queue), answer))?;

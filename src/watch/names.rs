@@ -59,15 +59,39 @@ mod tests {
     #[test]
     fn files_of_editors_are_told_from_work() {
         for name in [
-            "4913", "5036", ".a.py.swp", ".a.py.swo", ".swp", "a.py~", "#a.py#", ".#a.py",
-            "a.py___jb_tmp___", "a.py___jb_old___", "a.py.vsctmp", ".a.py.kate-swp",
-            ".goutputstream-AB12CD", "a.pyc", ".nfs0000001", ".DS_Store",
+            "4913",
+            "5036",
+            ".a.py.swp",
+            ".a.py.swo",
+            ".swp",
+            "a.py~",
+            "#a.py#",
+            ".#a.py",
+            "a.py___jb_tmp___",
+            "a.py___jb_old___",
+            "a.py.vsctmp",
+            ".a.py.kate-swp",
+            ".goutputstream-AB12CD",
+            "a.pyc",
+            ".nfs0000001",
+            ".DS_Store",
         ] {
             assert!(is_temporary(OsStr::new(name)), "{name}");
         }
         for name in [
-            "a.py", ".env", ".gitignore", "4914", "#", "data.csv", "a.sql", "swp", "b.swp.txt",
-            "a.tmp", "a.abcdef", "Makefile", "04913x",
+            "a.py",
+            ".env",
+            ".gitignore",
+            "4914",
+            "#",
+            "data.csv",
+            "a.sql",
+            "swp",
+            "b.swp.txt",
+            "a.tmp",
+            "a.abcdef",
+            "Makefile",
+            "04913x",
         ] {
             assert!(!is_temporary(OsStr::new(name)), "{name}");
         }

@@ -42,7 +42,8 @@ impl Plan {
         for file in &plan.files {
             plan.flat.extend(file.parent().map(Path::to_owned));
         }
-        plan.flat.retain(|folder| !plan.folders.contains_key(folder));
+        plan.flat
+            .retain(|folder| !plan.folders.contains_key(folder));
         plan
     }
 
@@ -56,7 +57,9 @@ impl Plan {
         // The widest folder that holds it does: it is watched whole.
         self.folders.insert(place.to_owned(), obeys);
         let tops = place.ancestors();
-        let Some((top, git)) = tops.into_iter().find_map(|top| Some((top, git_folders(top)?)))
+        let Some((top, git)) = tops
+            .into_iter()
+            .find_map(|top| Some((top, git_folders(top)?)))
         else {
             return;
         };
@@ -73,7 +76,10 @@ impl Plan {
 fn is_installed(request: &ScanRequest, place: &Path) -> bool {
     let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let place = real(place);
-    request.site_folders.iter().any(|site| place.starts_with(real(site)))
+    request
+        .site_folders
+        .iter()
+        .any(|site| place.starts_with(real(site)))
 }
 
 /// The pyproject.toml that counts for a package; beside it where there is none.

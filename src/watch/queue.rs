@@ -95,7 +95,10 @@ impl Queue {
         if state.is_ended || !state.pending.is_empty() {
             state.ring();
         }
-        let (ours, _) = state.bell.as_ref().ok_or(std::io::ErrorKind::NotConnected)?;
+        let (ours, _) = state
+            .bell
+            .as_ref()
+            .ok_or(std::io::ErrorKind::NotConnected)?;
         Ok(ours.as_raw_fd())
     }
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
-use notify::{Config, ErrorKind, Event, EventHandler, EventKind, RecommendedWatcher, RecursiveMode};
+use notify::{
+    Config, ErrorKind, Event, EventHandler, EventKind, RecommendedWatcher, RecursiveMode,
+};
 use notify::{Result as Told, Watcher as _};
 
 use super::tree::{Refused, Watch};
@@ -39,7 +41,13 @@ struct Handler {
 impl EventHandler for Handler {
     fn handle_event(&mut self, event: Told<Event>) {
         // Children that import read thousands of files: that changes none.
-        if matches!(&event, Ok(Event { kind: EventKind::Access(_), .. })) {
+        if matches!(
+            &event,
+            Ok(Event {
+                kind: EventKind::Access(_),
+                ..
+            })
+        ) {
             return;
         }
         // The worker is gone: so will this be.
@@ -81,11 +89,15 @@ impl Native {
 
     /// Has the system tell, after everything else that it has to tell by now, of the marker. False where it can't.
     pub(super) fn mark(&mut self) -> bool {
-        self.marker.as_ref().is_some_and(|marker| marker.touch().is_ok())
+        self.marker
+            .as_ref()
+            .is_some_and(|marker| marker.touch().is_ok())
     }
 
     pub(super) fn is_mark(&self, path: &Path) -> bool {
-        self.marker.as_ref().is_some_and(|marker| marker.path == path)
+        self.marker
+            .as_ref()
+            .is_some_and(|marker| marker.path == path)
     }
 
     /// A late answer must not be taken for that to a later question: so the next one has another name. The old marker
@@ -94,8 +106,11 @@ impl Native {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
-        let marker = Marker::new(self.marker.take())
-            .filter(|marker| watcher.watch(&marker.path, RecursiveMode::NonRecursive).is_ok());
+        let marker = Marker::new(self.marker.take()).filter(|marker| {
+            watcher
+                .watch(&marker.path, RecursiveMode::NonRecursive)
+                .is_ok()
+        });
         self.marker = marker;
     }
 }
@@ -197,7 +212,8 @@ impl Marker {
     }
 
     fn touch(&self) -> io::Result<()> {
-        self.file.set_permissions(self.file.metadata()?.permissions())
+        self.file
+            .set_permissions(self.file.metadata()?.permissions())
     }
 }
 

@@ -108,7 +108,11 @@ impl Tree {
     pub(super) fn has_lost(&self) -> bool {
         let mut folders = self.plan.folders.keys();
         folders.any(|path| !self.folders.contains_key(path) && !self.has_other_name(path))
-            || self.plan.flat.iter().any(|path| !self.flat.contains_key(path))
+            || self
+                .plan
+                .flat
+                .iter()
+                .any(|path| !self.flat.contains_key(path))
     }
 
     fn has_other_name(&self, path: &Path) -> bool {
@@ -123,7 +127,13 @@ impl Tree {
             }
         }
         let lost = |path: &PathBuf| !self.folders.contains_key(path);
-        let lost: Vec<PathBuf> = self.plan.folders.keys().filter(|p| lost(p)).cloned().collect();
+        let lost: Vec<PathBuf> = self
+            .plan
+            .folders
+            .keys()
+            .filter(|p| lost(p))
+            .cloned()
+            .collect();
         for path in lost {
             self.enter(&path, watch)?;
         }
@@ -143,7 +153,10 @@ impl Tree {
         };
         self.roots.keys().all(|path| same(&self.folders, path))
             && self.plan.flat.iter().all(|path| same(&self.flat, path))
-            && self.outside.iter().all(|(file, known)| Stamp::of(file) == *known)
+            && self
+                .outside
+                .iter()
+                .all(|(file, known)| Stamp::of(file) == *known)
     }
 
     /// The name by which the tree knows a path that was told without symbolic links.
@@ -269,7 +282,10 @@ impl Tree {
             return true;
         };
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
-        if [".gitignore", "pyvenv.cfg"].iter().any(|each| name == *each) {
+        if [".gitignore", "pyvenv.cfg"]
+            .iter()
+            .any(|each| name == *each)
+        {
             return true;
         }
         if self.folders.contains_key(parent) {
@@ -304,7 +320,9 @@ impl Tree {
         match verdict {
             Verdict::Ignored => false,
             Verdict::Nothing if is_folder && is_hidden => false,
-            Verdict::Kept | Verdict::Nothing => !is_folder || name != ".git" && !is_never_entered(path),
+            Verdict::Kept | Verdict::Nothing => {
+                !is_folder || name != ".git" && !is_never_entered(path)
+            }
         }
     }
 
@@ -339,7 +357,11 @@ impl Tree {
             Ok(()) => {
                 self.flat.insert(path.to_owned(), identity(&found));
                 // A file that came with it.
-                let files = self.plan.files.iter().filter(|file| file.parent() == Some(path));
+                let files = self
+                    .plan
+                    .files
+                    .iter()
+                    .filter(|file| file.parent() == Some(path));
                 self.touched.extend(files.cloned());
                 Ok(())
             }
@@ -447,7 +469,8 @@ impl Tree {
         self.touch_below(path);
         let below = self.folders.range(path.to_owned()..);
         let below = below.take_while(|(each, _)| each.starts_with(path));
-        let gone: Vec<(PathBuf, (u64, u64))> = below.map(|(each, id)| (each.clone(), *id)).collect();
+        let gone: Vec<(PathBuf, (u64, u64))> =
+            below.map(|(each, id)| (each.clone(), *id)).collect();
         for (folder, identity) in gone {
             self.folders.remove(&folder);
             if self.by_identity.get(&identity) == Some(&folder) {
@@ -491,7 +514,14 @@ impl Tree {
             .values()
             .filter(|root| root.path.starts_with(folder) || folder.starts_with(&root.path))
             .filter(|root| root.obeys)
-            .map(|root| if folder.starts_with(&root.path) { folder } else { &root.path }.to_owned())
+            .map(|root| {
+                if folder.starts_with(&root.path) {
+                    folder
+                } else {
+                    &root.path
+                }
+                .to_owned()
+            })
             .collect();
         for each in roots {
             if self.folders.contains_key(&each) {

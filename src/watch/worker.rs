@@ -164,10 +164,19 @@ impl Worker {
             }
             self.work(Instant::now());
         }
-        for queue in self.readers.iter().filter_map(|reader| reader.queue.upgrade()) {
+        for queue in self
+            .readers
+            .iter()
+            .filter_map(|reader| reader.queue.upgrade())
+        {
             queue.end();
         }
-        let waiting = self.marked.take().map(|(waiting, _)| waiting).into_iter().flatten();
+        let waiting = self
+            .marked
+            .take()
+            .map(|(waiting, _)| waiting)
+            .into_iter()
+            .flatten();
         for each in waiting.chain(std::mem::take(&mut self.unmarked)) {
             if let Waiting::Reader(queue, _) = each {
                 queue.end();
@@ -181,9 +190,14 @@ impl Worker {
             Source::Native(_) => None,
         };
         let marked = self.marked.as_ref().map(|(_, at)| *at);
-        let quiet = self.window.map(|window| (window.last + QUIET).min(window.first + MOST));
+        let quiet = self
+            .window
+            .map(|window| (window.last + QUIET).min(window.first + MOST));
         let quiet = quiet.max(self.held_until);
-        [polled, marked, quiet, self.lost_next].into_iter().flatten().min()
+        [polled, marked, quiet, self.lost_next]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What has come due.
@@ -381,7 +395,11 @@ impl Worker {
     }
 
     fn tree_as_it_is(&mut self) {
-        if self.unmarked.iter().any(|each| matches!(each, Waiting::Reader(..))) {
+        if self
+            .unmarked
+            .iter()
+            .any(|each| matches!(each, Waiting::Reader(..)))
+        {
             self.look_at_all();
         }
     }
