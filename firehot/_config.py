@@ -30,20 +30,20 @@ class Settings:
         ignored_modules: Modules not to preload.
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
-        watch: Whether a watcher tells what has changed.
         fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
         learn: Whether what runs import by themselves is preloaded as well, the next time.
         warm_first_party: Whether the project's own modules are imported ahead, too.
+        watch: Whether a watcher tells what has changed.
     """
 
     preload: tuple[str, ...] = ()
     ignored_modules: tuple[str, ...] = ()
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
-    watch: bool = False
     fork: tuple[tuple[str, str], ...] = ()
     learn: bool = True
     warm_first_party: bool = False
+    watch: bool = False
 
 
 def read(location: Path) -> Settings:

@@ -45,7 +45,14 @@ const FILES: [&str; 9] = [
 ];
 const FOLDERS: [&str; 5] = ["app/sub", "app/sub/deep", "app/new", "app/new/er", "lib"];
 const MODULES: [&str; 8] = [
-    "one", "two", "three", "lib", "lib.inner", "single", "app.sub.c", "other.part",
+    "one",
+    "two",
+    "three",
+    "lib",
+    "lib.inner",
+    "single",
+    "app.sub.c",
+    "other.part",
 ];
 
 impl Project {
@@ -114,7 +121,9 @@ impl Project {
                 // A date that is put back.
                 let before = fs::metadata(&file).and_then(|found| found.modified());
                 self.write(&file);
-                if let (Ok(before), Ok(open)) = (before, fs::File::options().append(true).open(&file)) {
+                if let (Ok(before), Ok(open)) =
+                    (before, fs::File::options().append(true).open(&file))
+                {
                     open.set_modified(before).unwrap();
                 }
             }
@@ -181,7 +190,8 @@ fn found(scan: &Scan) -> (Vec<String>, Vec<String>) {
     let imports = scan.imports.imports.iter();
     let imports = imports.map(|import| format!("{} {:?}", import.module, import.names));
     let problems = scan.problems.iter();
-    let problems = problems.map(|problem| format!("{} {}", problem.file.display(), problem.message));
+    let problems =
+        problems.map(|problem| format!("{} {}", problem.file.display(), problem.message));
     (imports.collect(), problems.collect())
 }
 
@@ -191,7 +201,9 @@ fn nobody() -> Result<(), firehot::error::Error> {
 
 /// The source files below a folder, and what tells that they have changed.
 fn states(folder: &Path) -> BTreeSet<(PathBuf, SystemTime, u64)> {
-    let walk = walkdir::WalkDir::new(folder).follow_links(false).into_iter();
+    let walk = walkdir::WalkDir::new(folder)
+        .follow_links(false)
+        .into_iter();
     walk.flatten()
         .filter(|entry| entry.path().extension().is_some_and(|end| end == "py"))
         .filter(|entry| entry.file_type().is_file())
@@ -241,7 +253,11 @@ fn compare(seed: u64, edits: usize) -> (usize, usize) {
         let cold = Scanner::new(project.request()).scan();
         match (&scan, &cold) {
             (Ok(scan), Ok(cold)) => {
-                assert_eq!(found(scan), found(cold), "seed {seed}, edit {number}: {did}");
+                assert_eq!(
+                    found(scan),
+                    found(cold),
+                    "seed {seed}, edit {number}: {did}"
+                );
             }
             (Err(_), Err(_)) => watcher.doubt(),
             (scan, cold) => panic!("seed {seed}, edit {number}: {did}: {scan:?} {cold:?}"),
