@@ -9,6 +9,8 @@ mod cache;
 mod chain;
 mod exec;
 mod judge;
+#[allow(dead_code)]
+mod learned;
 mod left_out;
 mod listen;
 mod order;

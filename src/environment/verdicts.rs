@@ -84,10 +84,10 @@ pub(super) fn key(about: u64, installed: &BTreeSet<String>, wanted: &[PreloadIte
 
 /// FNV-1a with 64 bits (Fowler, Noll and Vo, http://www.isthe.com/chongo/tech/comp/fnv/): what is written to disk must
 /// mean the same to the next release, which the hasher of the standard library does not promise.
-struct Fnv(u64);
+pub(super) struct Fnv(pub(super) u64);
 
 impl Fnv {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
@@ -98,7 +98,7 @@ impl Fnv {
     }
 
     /// The length goes first, so that no two lists of texts look alike.
-    fn add(&mut self, text: &[u8]) {
+    pub(super) fn add(&mut self, text: &[u8]) {
         self.bytes(&text.len().to_le_bytes());
         self.bytes(text);
     }

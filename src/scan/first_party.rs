@@ -195,6 +195,21 @@ impl<'r> FirstParty<'r> {
         }
     }
 
+    /// Whether a module must not be imported ahead, whoever imports it: it is ignored, or does something when it is.
+    #[must_use]
+    pub fn is_unwanted(&self, module: &str) -> bool {
+        let request = self.0.request;
+        let top = module.split('.').next().unwrap_or(module);
+        let has_rule = UNWANTED.contains(&top)
+            || ["__main__", "__future__"].contains(&top)
+            || covers_any(&request.ignored, module);
+        has_rule && {
+            let builtins = &request.builtin_modules;
+            let mut resolver = Resolver::new(self.0.entries.clone(), builtins);
+            self.0.owner(&mut resolver, module) == Owner::Nobody
+        }
+    }
+
     /// Whether a loaded module is the project's own, by its name or by where its file lies.
     #[must_use]
     pub fn owns(&self, module: &str, file: &Path) -> bool {
