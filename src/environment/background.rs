@@ -6,11 +6,12 @@
 //! is given up at the next message of its template.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, never, select, Receiver, RecvTimeoutError, Sender};
 
@@ -22,11 +23,16 @@ use super::plan::{Plan, Step};
 use super::preload::{Attempt, Tries};
 use super::{Caller, Environment, State};
 use crate::error::Error;
+use crate::scan::FirstParty;
+use crate::stamp::os_text;
 use crate::supervisor::child::Heard;
 use crate::supervisor::template::Launch;
+use crate::watch::Watch;
 
 /// Nothing is begun before so much time has passed without news: one edit, or one run, rarely comes alone.
 const QUIET: Duration = Duration::from_millis(100);
+/// Children that were told to end have told everything by then.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// After so much time without a change the layers are joined.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -42,17 +48,14 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::System`] when there are no threads left.
-    pub(super) fn start(
-        environment: &Arc<Environment>,
-        heard: Receiver<Heard>,
-    ) -> Result<Self, Error> {
+    pub(super) fn start(environment: &Arc<Environment>, news: News) -> Result<Self, Error> {
         let (bell, rung) = bounded(1);
         let (finished, done) = bounded::<()>(0);
         let environment = Arc::downgrade(environment);
         thread::Builder::new()
             .name("firehot-build".to_owned())
             .spawn(move || {
-                run(&environment, &rung, heard);
+                run(&environment, &rung, news);
                 drop(finished);
             })
             .map_err(Error::system("start a thread"))?;
@@ -81,38 +84,75 @@ impl Builder {
     }
 }
 
-fn run(environment: &Weak<Environment>, rung: &Receiver<()>, mut heard: Receiver<Heard>) {
+/// Where news comes from.
+pub(super) struct News {
+    /// From children.
+    pub(super) heard: Receiver<Heard>,
+    /// From the watcher: files of the project were saved.
+    pub(super) saved: Option<(Receiver<()>, Watch)>,
+}
+
+fn run(environment: &Weak<Environment>, rung: &Receiver<()>, news: News) {
+    let News { mut heard, saved } = news;
+    let told = heard.clone();
+    let (mut saves, watch) = match saved {
+        Some((saves, watch)) => (saves, Some(watch)),
+        None => (never(), None),
+    };
     let mut is_idle = false;
     loop {
-        let news = match environment.upgrade() {
+        let next = match environment.upgrade() {
             None => return,
-            Some(environment) => environment.work(is_idle),
+            Some(environment) => {
+                let next = environment.work(is_idle);
+                environment.quietly().lessons.save();
+                next
+            }
         };
         // Something may still be joined, if nothing comes in between.
-        let timeout = if news == Next::Later && !is_idle {
+        let timeout = if next == Next::Later && !is_idle {
             crossbeam_channel::after(IDLE)
         } else {
             never()
         };
         is_idle = false;
         select! {
-            recv(rung) -> bell => if bell.is_err() { return },
+            recv(rung) -> bell => if bell.is_err() { return hear_out(environment, &told) },
             recv(heard) -> message => match message {
                 Ok(message) => note(environment, message),
+                // Nobody will tell more.
                 Err(_) => heard = never(),
             },
+            recv(saves) -> message => {
+                // Which files they were is no matter: the stamps tell.
+                let told = watch.as_ref().map(Watch::take);
+                if message.is_err() || !matches!(told, Some(Ok(_))) {
+                    saves = never();
+                }
+            }
             recv(timeout) -> _ => { is_idle = true; continue }
         }
         loop {
             match rung.recv_timeout(QUIET) {
                 Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return hear_out(environment, &told),
                 Err(RecvTimeoutError::Timeout) => break,
             }
         }
         for message in heard.try_iter() {
             note(environment, message);
         }
+    }
+}
+
+/// The environment closes: what its last children tell is for the next one.
+fn hear_out(environment: &Weak<Environment>, heard: &Receiver<Heard>) {
+    let deadline = Instant::now() + LAST_WORDS;
+    while let Ok(message) = heard.recv_deadline(deadline) {
+        note(environment, message);
+    }
+    if let Some(environment) = environment.upgrade() {
+        environment.quietly().lessons.save();
     }
 }
 
@@ -170,7 +210,8 @@ impl Environment {
     /// A child has told what it imported itself.
     fn hear(&self, message: Heard) {
         let mut state = self.quietly();
-        state.hear(message);
+        let first_party = FirstParty::new(&self.config.scan);
+        state.lessons.learned.hear(&message.modules, &first_party);
     }
 
     /// Does what there is to do.
@@ -276,10 +317,11 @@ impl Environment {
         let attempt = self.attempt(order, &wanted, &started, tries);
         let refusal = match attempt {
             Ok(Attempt::Ready(ready)) => match problem(&ready.census) {
-                None => {
+                None if unexpected(step, &ready.loaded).is_empty() => {
                     let (files, left) = (step.files.clone(), step.left.clone());
                     return Ok(Ok(self.serve(order, started, &wanted, *ready, files, left)?));
                 }
+                None => Refusal::Names(unexpected(step, &ready.loaded)),
                 Some(reason) => Refusal::Whole(reason),
             },
             Ok(Attempt::LeaveOut(all)) => Refusal::Names(
@@ -315,6 +357,23 @@ impl Environment {
         }
         Ok(is_put)
     }
+}
+
+/// The modules that came from another file than runs have them from: a run may have changed its path before.
+fn unexpected(step: &Step, loaded: &BTreeMap<String, Option<String>>) -> Vec<(String, String)> {
+    let is_other = |name: &String, file: &Path| {
+        let loaded = loaded.get(name).and_then(Option::as_deref);
+        loaded.is_some_and(|loaded| Path::new(&os_text(loaded)) != file)
+    };
+    let all = step.expected.iter();
+    all.filter(|(name, file)| is_other(name, file))
+        .map(|(name, file)| {
+            (
+                name.clone(),
+                format!("runs have it from {}", file.display()),
+            )
+        })
+        .collect()
 }
 
 /// How one piece of work went.

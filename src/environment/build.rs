@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::bisect::{problem, Blame, Problem};
-use super::chain::{pairs, Chain, Level};
+use super::chain::{pairs, Chain, Kind, Level};
 use super::judge::Judge;
 use super::left_out::{covers, top, What};
 use super::listen::START_LIMIT;
@@ -72,13 +72,18 @@ impl Environment {
         started: &Started,
         tries: Tries,
     ) -> Result<Attempt, Error> {
+        let judge = Judge::new(&self.config.scan, &self.config.leave_out);
+        let judge = match order.kind {
+            Kind::Own => judge.with_own(),
+            Kind::Imports | Kind::Learned => judge,
+        };
         let preload = Preload {
             id: started.id,
             events: &started.events,
             imports: order.imports,
             wanted,
             limit: self.config.import_limit,
-            judge: Judge::new(&self.config.scan, &self.config.leave_out),
+            judge,
             tries,
             caller: order.caller,
         };
@@ -243,7 +248,7 @@ impl Environment {
             stamp,
             asked: items.clone().cloned().collect(),
             held: held.collect(),
-            loaded: ready.loaded,
+            loaded: ready.loaded.into_keys().collect(),
             report,
             left,
             has_patched: ready.has_patched,

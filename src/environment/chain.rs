@@ -169,6 +169,11 @@ impl Found {
         self.0.iter().position(|changes| !changes.is_empty())
     }
 
+    /// What is not as it was from one level on.
+    pub(super) fn from(&self, level: usize) -> impl Iterator<Item = &Change> {
+        self.0.iter().skip(level).flatten()
+    }
+
     pub(super) fn all(&self) -> BTreeSet<Change> {
         self.0.iter().flatten().cloned().collect()
     }

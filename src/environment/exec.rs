@@ -181,6 +181,7 @@ impl Environment {
             return self.rebuild(old, call, describe(&found.all()), found, caller);
         }
         // Only modules of the project: what lies below goes on at once.
+        self.note_edits(old, found);
         let Some(below) = old.lowest(lowest) else {
             return Ok(None);
         };

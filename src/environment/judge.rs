@@ -17,8 +17,12 @@ pub(super) struct Judge<'s> {
     first_party: FirstParty<'s>,
     leave_out: &'s [(String, String)],
     stdlib: &'s [String],
+    /// Whether code of the project may be there, all but what is native: its state can't be told.
+    may_be_own: bool,
     /// Module -> who imported it, and the item (its position in the preload list) that brought it.
     loaded: BTreeMap<String, (Option<String>, usize)>,
+    /// Module -> its file, if it has one.
+    files: BTreeMap<String, Option<String>>,
     /// The top-level packages of which anything has a file: what a library only made is none.
     with_files: BTreeSet<String>,
 }
@@ -29,9 +33,17 @@ impl<'s> Judge<'s> {
             first_party: FirstParty::new(scan),
             leave_out,
             stdlib: &scan.stdlib_modules,
+            may_be_own: false,
             loaded: BTreeMap::new(),
+            files: BTreeMap::new(),
             with_files: BTreeSet::new(),
         }
+    }
+
+    /// For levels of the project's own modules.
+    pub(super) fn with_own(mut self) -> Self {
+        self.may_be_own = true;
+        self
     }
 
     /// Why an import can't stay, if it can't.
@@ -75,6 +87,7 @@ impl<'s> Judge<'s> {
     fn note(&mut self, index: usize, modules: &[LoadedModule]) {
         for LoadedModule(name, file, importer) in modules {
             self.loaded.insert(name.clone(), (importer.clone(), index));
+            self.files.insert(name.clone(), file.clone());
             if file.is_some() {
                 self.with_files.insert(top(name).to_owned());
             }
@@ -84,6 +97,9 @@ impl<'s> Judge<'s> {
     /// Why a template can't be used, for modules that came after the last import: no import is to blame for them.
     pub(super) fn object_to_late(&mut self, late: &[LoadedModule]) -> Option<String> {
         self.note(usize::MAX, late);
+        if self.may_be_own {
+            return None;
+        }
         let own = late.iter().find(|each| self.is_own_module(each))?;
         let LoadedModule(name, _, importer) = own;
         let of = importer
@@ -96,6 +112,9 @@ impl<'s> Judge<'s> {
     }
 
     fn object_to_modules(&self, modules: &[LoadedModule]) -> Option<String> {
+        if self.may_be_own {
+            return self.object_to_native(modules);
+        }
         let own = modules.iter().filter(|each| self.is_own_module(each));
         // The packages around what was asked for are imported first, at the word of the same importer.
         let asked = own.clone().next().map(|LoadedModule(.., by)| by);
@@ -122,6 +141,18 @@ impl<'s> Judge<'s> {
         })
     }
 
+    fn object_to_native(&self, modules: &[LoadedModule]) -> Option<String> {
+        let mut own = modules.iter().filter(|each| self.is_own_module(each));
+        let LoadedModule(name, ..) = own.find(|LoadedModule(_, file, _)| {
+            let extension = file.as_deref().and_then(|file| Path::new(file).extension());
+            extension.is_some_and(|end| end == "so" || end == "dylib")
+        })?;
+        let chain = self.chain(name);
+        Some(format!(
+            "it imports {name} ({chain}), a native module of the project, which can't be replaced in a process"
+        ))
+    }
+
     /// The file that an import would run first.
     pub(super) fn file_of(&self, module: &str) -> Option<PathBuf> {
         self.first_party.file_of(module)
@@ -144,9 +175,9 @@ impl<'s> Judge<'s> {
         found.map(|(_, (_, index))| *index).min()
     }
 
-    /// The names of everything that was loaded.
-    pub(super) fn loaded(&self) -> BTreeSet<String> {
-        self.loaded.keys().cloned().collect()
+    /// Everything that was loaded, with its file as a message tells it.
+    pub(super) fn take_files(&mut self) -> BTreeMap<String, Option<String>> {
+        std::mem::take(&mut self.files)
     }
 
     /// The top-level names of what was loaded, without the standard library.

@@ -12,8 +12,10 @@ mod judge;
 #[allow(dead_code)]
 mod learned;
 mod left_out;
+mod lessons;
 mod listen;
 mod order;
+mod own;
 mod plan;
 mod preload;
 mod reads;
@@ -33,10 +35,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use self::asides::Asides;
-use self::background::Builder;
+use self::background::{Builder, News};
 use self::chain::{Chain, Found};
 pub use self::exec::Call;
+use self::learned::Learned;
 use self::left_out::LeftOut;
+use self::lessons::Lessons;
+use self::own::Own;
 use self::refresh::Target;
 use self::repeats::Repeats;
 use self::report::{difference, Problems};
@@ -124,6 +129,8 @@ pub struct Environment {
     generation: AtomicU64,
     /// The host as it was when a main template was last made for it, with its `setup`.
     host: Mutex<Option<(Launch, Vec<u8>)>>,
+    /// Files of the project that were found edited, and that nobody has taken note of yet.
+    edited: Mutex<Vec<PathBuf>>,
     /// Builds in the background; none before the first template serves, and when the environment is closed.
     builder: Mutex<Option<Builder>>,
     /// Held for a moment, or while a watcher is started.
@@ -150,6 +157,8 @@ struct State {
     is_reversed: bool,
     /// The base of templates that could not be joined: it is not tried again.
     joined_in_vain: Option<TemplateId>,
+    lessons: Lessons,
+    own: Own,
 }
 
 impl Environment {
@@ -179,12 +188,15 @@ impl Environment {
                 recalled: false,
                 is_reversed: false,
                 joined_in_vain: None,
+                lessons: Lessons::new(Learned::open(&config, launch), config.learn),
+                own: Own::default(),
             }),
             verdicts: Verdicts::new(config.cache.clone()),
             config,
             serving: Mutex::default(),
             generation: AtomicU64::new(0),
             host: Mutex::default(),
+            edited: Mutex::default(),
             builder: Mutex::default(),
             watcher: Mutex::default(),
             owner: std::process::id(),
@@ -194,7 +206,15 @@ impl Environment {
             opened.start_watcher(&*opened.lock(caller)?)?;
         }
         opened.update(launch, caller)?;
-        let builder = Builder::start(&opened.0, heard)?;
+        let saved = if opened.config.warm_first_party {
+            let watcher = opened.start_watcher(&*opened.lock(caller)?)?;
+            let (bell, saves) = crossbeam_channel::bounded(1);
+            let watch = watcher.subscribe_telling(bell, &mut || caller.attend())?;
+            Some((saves, watch))
+        } else {
+            None
+        };
+        let builder = Builder::start(&opened.0, News { heard, saved })?;
         *opened.builder() = Some(builder);
         opened.ring();
         Ok((opened, pump))
@@ -331,6 +351,10 @@ impl Environment {
 
     fn builder(&self) -> MutexGuard<'_, Option<Builder>> {
         self.builder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn edited(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.edited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The host as it was last seen, and the body of its `setup`.

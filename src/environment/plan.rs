@@ -1,7 +1,8 @@
 //! What is to be built in the background, and on what. Builds nothing.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::background::Refusal;
@@ -41,18 +42,22 @@ pub(super) struct Step {
     /// What of other things it depends on.
     pub(super) files: Vec<Touched>,
     pub(super) left: BTreeSet<What>,
+    /// Modules that are only wanted from these files.
+    pub(super) expected: BTreeMap<String, PathBuf>,
 }
 
 impl Environment {
     pub(super) fn plan(&self, state: &mut State, main: &Chain, is_idle: bool) -> Plan {
         let third = main.below(Kind::Own);
         let imports = state.imports.clone().unwrap_or_default();
-        let edited = self.edited(&imports);
+        let edited = self.edited_tops(&imports);
         let surplus = surplus(main, &edited);
+        let base = main.base();
+        state.lessons.look_at_versions(base);
         let can_join = state.joined_in_vain != Some(main.base().id);
         let is_joined = surplus == 0 && !state.is_reversed;
         let join = can_join && !is_joined && (surplus >= FEW || is_idle);
-        let learned = state.learned_step(main, join);
+        let learned = state.lessons.step(main, join);
         let own = self.own_steps(state, main, join || learned.is_some());
         let mut below = main.lowest(own.kept);
         let mut steps = Vec::new();
@@ -80,7 +85,7 @@ impl Environment {
         })
     }
 
-    fn edited(&self, imports: &ImportSet) -> BTreeSet<String> {
+    fn edited_tops(&self, imports: &ImportSet) -> BTreeSet<String> {
         let tops: BTreeSet<&str> = imports.imports.iter().map(|i| top(&i.module)).collect();
         FirstParty::new(&self.config.scan).edited(tops.into_iter())
     }
@@ -110,6 +115,7 @@ impl Environment {
                 items,
                 files: files.take().unwrap_or_default(),
                 left: state.left_out.names(),
+                expected: BTreeMap::new(),
             })
             .collect()
     }
@@ -126,7 +132,7 @@ impl Environment {
                 let main = self.serving().main.clone();
                 state.joined_in_vain = main.map(|main| main.base().id);
             }
-            Kind::Learned => state.refuse_learned(step, why),
+            Kind::Learned => state.lessons.refuse(step, why),
             Kind::Own => state.refuse_own(step, why),
         }
     }
@@ -157,23 +163,8 @@ pub(super) fn import_set(items: &[PreloadItem]) -> Arc<ImportSet> {
     })
 }
 
-struct Own {
-    kept: usize,
-    steps: Vec<Step>,
-}
-impl State {
-    pub(super) fn hear(&mut self, _message: crate::supervisor::child::Heard) {}
-    fn learned_step(&mut self, _main: &Chain, _join: bool) -> Option<Step> {
-        None
-    }
-    fn refuse_learned(&mut self, _step: &Step, _why: Refusal) {}
-    fn refuse_own(&mut self, _step: &Step, _why: Refusal) {}
-}
 impl Environment {
-    fn own_steps(&self, _state: &mut State, main: &Chain, _anew: bool) -> Own {
-        Own {
-            kept: main.len(),
-            steps: Vec::new(),
-        }
+    pub(super) fn own_levels(&self, _state: &State) -> Vec<Vec<String>> {
+        Vec::new()
     }
 }

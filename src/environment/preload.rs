@@ -2,7 +2,7 @@
 //! there. Does not wait for them.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -64,8 +64,8 @@ pub(super) struct Ready {
     pub(super) stamp: Vec<u8>,
     /// The items with which anything came.
     pub(super) brought: BTreeSet<usize>,
-    /// Everything that came into `sys.modules`.
-    pub(super) loaded: BTreeSet<String>,
+    /// Everything that came into `sys.modules`, with its file as a message tells it.
+    pub(super) loaded: BTreeMap<String, Option<String>>,
     /// An import has patched what others had loaded.
     pub(super) has_patched: bool,
 }
@@ -194,7 +194,7 @@ impl Preload<'_> {
                         reads,
                         stamp: body,
                         brought,
-                        loaded: self.judge.loaded(),
+                        loaded: self.judge.take_files(),
                         has_patched,
                     })));
                 }

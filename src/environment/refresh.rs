@@ -44,6 +44,9 @@ impl Environment {
         let began = Instant::now();
         // Whoever builds in the background builds for what is no more.
         self.generation.fetch_add(1, Ordering::AcqRel);
+        if let Some(main) = self.serving().main.clone() {
+            self.note_edits(&main, found);
+        }
         let changes = found.all();
         state.left_out.forget(&changes);
         state.repeats.note(&changes);
@@ -109,9 +112,12 @@ impl Environment {
             return Ok(None);
         };
         let mut items = items.iter();
-        if items.any(|(_, item)| chain.missing(item).is_some()) {
+        let Some(third) = chain.lowest(chain.below(Kind::Own)) else {
+            return Ok(None);
+        };
+        if items.any(|(_, item)| third.missing(item).is_some()) {
             // What is third-party never stands on code of the project.
-            return Ok(chain.lowest(chain.below(Kind::Own)));
+            return Ok(Some(third));
         }
         Ok(Some(chain))
     }
@@ -221,6 +227,10 @@ impl Environment {
         let mut report = Report::default();
         for level in chain.levels() {
             report.add(&level.report, imports);
+            if level.kind == Kind::Learned {
+                let names = level.report.modules.iter().map(|(name, _)| name.clone());
+                report.learned.extend(names);
+            }
         }
         report.leave_out(state.left_out.verdicts(imports));
         state.left_out.tell(imports, &mut report);

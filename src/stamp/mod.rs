@@ -210,6 +210,12 @@ impl Stamp {
         }
     }
 
+    /// "name version" of the distribution that a top-level module came with.
+    #[must_use]
+    pub fn owner(&self, top: &str) -> Option<String> {
+        self.start.owner(top)
+    }
+
     /// How many files are looked at.
     #[must_use]
     pub fn len(&self) -> usize {

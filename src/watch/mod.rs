@@ -114,7 +114,27 @@ impl Watcher {
     /// # Errors
     /// [`Error::Interrupted`], [`Error::Closed`].
     pub fn subscribe(&self, attend: &mut dyn FnMut() -> Result<(), Error>) -> Result<Watch, Error> {
-        let queue = Arc::new(Queue::default());
+        self.subscribe_queue(Queue::default(), attend)
+    }
+
+    /// The same for a thread that waits for other things as well: `listener` is told when there is something to take.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`], [`Error::Closed`].
+    pub fn subscribe_telling(
+        &self,
+        listener: Sender<()>,
+        attend: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Watch, Error> {
+        self.subscribe_queue(Queue::telling(listener), attend)
+    }
+
+    fn subscribe_queue(
+        &self,
+        queue: Queue,
+        attend: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Watch, Error> {
+        let queue = Arc::new(queue);
         let (answer, done) = bounded(1);
         self.send(Message::Subscribe(Arc::clone(&queue), answer))?;
         wait_for(&done, attend)?;

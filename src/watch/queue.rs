@@ -10,6 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::changes::Changes;
 
 /// What a reader gets.
@@ -37,9 +39,19 @@ struct State {
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// Whoever waits for other things as well.
+    listener: Option<Sender<()>>,
 }
 
 impl Queue {
+    /// One whose changes are told to `listener` too; when that has not heard of the last ones, once for both.
+    pub(super) fn telling(listener: Sender<()>) -> Self {
+        Self {
+            listener: Some(listener),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn add(&self, changes: &Changes) {
         let mut state = self.lock();
         if state.is_ended {
@@ -48,6 +60,9 @@ impl Queue {
         state.pending.merge(changes);
         state.ring();
         self.changed.notify_all();
+        if let Some(listener) = &self.listener {
+            let _ = listener.try_send(());
+        }
     }
 
     pub(super) fn end(&self) {
