@@ -114,7 +114,7 @@ impl Project {
     fn edit(&mut self) -> String {
         let (file, folder) = (self.file(), self.folder());
         let (other, spare) = (self.file(), self.outside.join("spare"));
-        let kind = self.random.below(16);
+        let kind = self.random.below(18);
         match kind {
             0..=3 => self.write(&file),
             4 => {
@@ -176,6 +176,17 @@ impl Project {
                         self.write(&file);
                     }
                 }
+            }
+            15 => {
+                // Moved into a folder that nobody has heard of yet.
+                let inside = self.source.join("app/moved/here");
+                let _ = fs::create_dir_all(&inside);
+                let _ = fs::rename(&folder, inside.join("again"));
+            }
+            16 => {
+                let inside = self.source.join("app/moved/here/again");
+                let _ = fs::rename(&inside, &folder);
+                self.write(&folder.join("g.py"));
             }
             _ => {
                 let target = self.outside.join("linked/f.py");

@@ -15,11 +15,14 @@
 //! marker is sent through the same queue (`source`), and the answer waits for it.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod changes;
+mod entering;
 mod names;
 mod plan;
 mod queue;
 mod rules;
+mod seeing;
 mod source;
 mod tree;
 mod worker;
@@ -35,11 +38,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, unbounded, Receiver, RecvTimeoutError, Sender};
 
+pub use self::answers::Told;
 pub use self::changes::Changes;
 pub use self::plan::Plan;
 pub use self::queue::Next;
 use self::queue::Queue;
-pub use self::worker::Told;
 use self::worker::{Message, Worker};
 use crate::error::Error;
 

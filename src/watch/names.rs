@@ -48,7 +48,7 @@ fn is_vim_probe(name: &[u8]) -> bool {
         .ok()
         .and_then(|name| name.parse::<u32>().ok())
         .is_some_and(|number| {
-            number >= VIM_PROBE && number < 100_000 && (number - VIM_PROBE) % VIM_STEP == 0
+            (VIM_PROBE..100_000).contains(&number) && (number - VIM_PROBE).is_multiple_of(VIM_STEP)
         })
 }
 

@@ -12,10 +12,11 @@ use ignore::WalkBuilder;
 use notify::event::{Event, EventKind, Flag};
 use proptest::prelude::*;
 
+use super::answers::Told;
 use super::plan::Plan;
 use super::queue::{Next, Queue};
 use super::rules::{Root, Rules, Verdict};
-use super::worker::{Message, Told, Worker};
+use super::worker::{Message, Worker};
 use super::Changes;
 use crate::scan::ScanRequest;
 

@@ -5,8 +5,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use notify::event::Flag;
 
+use super::answers::{Told, Waiting};
 use super::changes::Changes;
 use super::plan::Plan;
 use super::queue::Queue;
@@ -21,15 +20,9 @@ use super::source::{Native, Polled};
 use super::tree::{Meaning, Refused, Tree, Watch};
 
 /// Changes are told when none has come for so long ...
-const QUIET: Duration = Duration::from_millis(50);
+pub(super) const QUIET: Duration = Duration::from_millis(50);
 /// ... or when the first has waited for so long.
 const MOST: Duration = Duration::from_secs(1);
-/// A lock of git holds them back while changes come, and so long after the last: one that a crash has left must not
-/// hold for ever.
-const LOCK_QUIET: Duration = Duration::from_secs(2);
-const LOCK_MOST: Duration = Duration::from_secs(30);
-/// How long the system may take to tell of the marker.
-const MARK_LIMIT: Duration = Duration::from_secs(2);
 /// A watched folder that is gone is looked for so often.
 const LOST_PAUSE: Duration = Duration::from_millis(200);
 /// Polling: a pause at least, and so many times as long as one look takes.
@@ -48,55 +41,40 @@ pub(super) enum Message {
     Close,
 }
 
-/// The answer to [`Message::Ask`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// Nothing else has changed since the last question.
-    Changed(BTreeSet<PathBuf>),
-    /// Anything may have.
-    Anything,
-}
-
-/// Who waits until all that was done before has been heard of.
-enum Waiting {
-    Scan(Sender<Told>),
-    Reader(Arc<Queue>, Sender<()>),
-}
-
-enum Source {
+pub(super) enum Source {
     Native(Native),
     Polled { next: Instant, none: Polled },
 }
 
 /// When the changes that wait have come.
 #[derive(Clone, Copy)]
-struct Window {
-    first: Instant,
-    last: Instant,
+pub(super) struct Window {
+    pub(super) first: Instant,
+    pub(super) last: Instant,
 }
 
 /// One watch, and what it has not been told yet.
-struct Reader {
-    queue: Weak<Queue>,
-    pending: Changes,
+pub(super) struct Reader {
+    pub(super) queue: Weak<Queue>,
+    pub(super) pending: Changes,
 }
 
 pub(super) struct Worker {
-    source: Source,
-    tree: Tree,
-    window: Option<Window>,
+    pub(super) source: Source,
+    pub(super) tree: Tree,
+    pub(super) window: Option<Window>,
     /// While git holds its lock: when to look again.
-    held_until: Option<Instant>,
-    readers: Vec<Reader>,
+    pub(super) held_until: Option<Instant>,
+    pub(super) readers: Vec<Reader>,
     /// Since the last question.
-    heard: BTreeSet<PathBuf>,
-    is_in_doubt: bool,
+    pub(super) heard: BTreeSet<PathBuf>,
+    pub(super) is_in_doubt: bool,
     /// Those who wait for the marker that is on its way, and when it is given up; those who wait for the next.
-    marked: Option<(Vec<Waiting>, Instant)>,
-    unmarked: Vec<Waiting>,
-    lost_next: Option<Instant>,
+    pub(super) marked: Option<(Vec<Waiting>, Instant)>,
+    pub(super) unmarked: Vec<Waiting>,
+    pub(super) lost_next: Option<Instant>,
     /// A lock that was waited for in vain.
-    given_up: Option<(u64, Option<SystemTime>)>,
+    pub(super) given_up: Option<(u64, Option<SystemTime>)>,
 }
 
 impl Worker {
@@ -288,7 +266,7 @@ impl Worker {
     }
 
     /// Nobody knows what has changed.
-    fn look_at_all(&mut self) {
+    pub(super) fn look_at_all(&mut self) {
         let began = Instant::now();
         self.is_in_doubt = true;
         self.with_tree(|tree, source| tree.look_at_all(source.watch()));
@@ -299,7 +277,7 @@ impl Worker {
     }
 
     /// Compares what was heard of with what was there.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let changes = self.tree.settle();
         for reader in &mut self.readers {
             reader.pending.merge(&changes);
@@ -335,7 +313,7 @@ impl Worker {
         self.answer();
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.settle();
         self.window = None;
         self.held_until = None;
@@ -348,98 +326,6 @@ impl Worker {
             }
             true
         });
-    }
-
-    /// Whether git is in the middle of writing files.
-    fn is_held(&mut self, window: Window, now: Instant) -> bool {
-        let mut locks = self.tree.locks().iter();
-        let Some(found) = locks.find_map(|lock| fs::metadata(lock).ok()) else {
-            self.given_up = None;
-            return false;
-        };
-        let lock = Some((found.ino(), found.created().ok()));
-        if self.given_up == lock {
-            return false;
-        }
-        if now < window.last + LOCK_QUIET && now < window.first + LOCK_MOST {
-            return true;
-        }
-        self.given_up = lock;
-        false
-    }
-
-    fn wait_for_mark(&mut self, waiting: Waiting) {
-        self.unmarked.push(waiting);
-        self.mark();
-    }
-
-    /// Sends a marker on its way, unless one is: that one is older than the question.
-    fn mark(&mut self) {
-        if self.marked.is_some() || self.unmarked.is_empty() {
-            return;
-        }
-        let is_sent = match &mut self.source {
-            Source::Native(native) => native.mark(),
-            Source::Polled { .. } => {
-                // A new reader is told of what comes after this.
-                self.tree_as_it_is();
-                false
-            }
-        };
-        let waiting = std::mem::take(&mut self.unmarked);
-        self.marked = Some((waiting, Instant::now() + MARK_LIMIT));
-        if !is_sent {
-            self.is_in_doubt = true;
-            self.answer();
-        }
-    }
-
-    fn tree_as_it_is(&mut self) {
-        if self
-            .unmarked
-            .iter()
-            .any(|each| matches!(each, Waiting::Reader(..)))
-        {
-            self.look_at_all();
-        }
-    }
-
-    /// All that was done before the questions has been heard of.
-    fn answer(&mut self) {
-        let Some((waiting, _)) = self.marked.take() else {
-            return;
-        };
-        for each in waiting {
-            match each {
-                Waiting::Scan(answer) => {
-                    let told = self.told();
-                    // Who has asked may be gone; then the next scan needs to look at everything.
-                    self.is_in_doubt = answer.send(told).is_err();
-                }
-                Waiting::Reader(queue, answer) => {
-                    // What was before is no change to the new one.
-                    self.settle();
-                    self.readers.push(Reader {
-                        queue: Arc::downgrade(&queue),
-                        pending: Changes::default(),
-                    });
-                    let _ = answer.send(());
-                }
-            }
-        }
-        self.mark();
-    }
-
-    fn told(&mut self) -> Told {
-        let mut heard = std::mem::take(&mut self.heard);
-        if !self.tree.is_anchored() {
-            self.look_at_all();
-        }
-        if self.is_in_doubt {
-            return Told::Anything;
-        }
-        heard.extend(self.tree.strays().iter().cloned());
-        Told::Changed(heard)
     }
 }
 
