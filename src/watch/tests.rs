@@ -16,6 +16,7 @@ use super::answers::Told;
 use super::plan::Plan;
 use super::queue::{Next, Queue};
 use super::rules::{Root, Rules, Verdict};
+use super::tree::{Refused, Tree, Watch};
 use super::worker::{Message, Worker};
 use super::Changes;
 use crate::scan::ScanRequest;
@@ -240,6 +241,85 @@ fn a_flood_of_events_ends_with_the_truth() {
         seen.extend(changes.added.into_iter().chain(changes.changed));
         seen.retain(|file| !changes.removed.contains(file));
     }
+    watcher.close();
+    assert!(watcher.is_done(Duration::from_secs(20)));
+}
+
+/// A tree whose watch is only written down.
+#[derive(Default)]
+struct Written(BTreeSet<PathBuf>);
+
+impl Watch for Written {
+    fn watch(&mut self, folder: &Path, _: u64) -> Result<(), Refused> {
+        self.0.insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn unwatch(&mut self, folder: &Path) {
+        self.0.remove(folder);
+    }
+}
+
+fn request_of(app: &Path) -> ScanRequest {
+    ScanRequest {
+        package: "app".to_owned(),
+        locations: vec![app.to_owned()],
+        ..ScanRequest::default()
+    }
+}
+
+#[test]
+fn a_folder_that_was_moved_into_a_new_one_is_watched_whatever_is_heard_first() {
+    for order in [["new", "sub"], ["sub", "new"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let app = folder.path().join("app");
+        fs::create_dir_all(app.join("sub/deep")).unwrap();
+        fs::write(app.join("sub/deep/a.py"), "").unwrap();
+        let (mut tree, mut watch) = (Tree::default(), Written::default());
+        let plan = Plan::new(&request_of(&app), &BTreeSet::new());
+        tree.follow(plan, &mut watch).unwrap();
+        fs::create_dir(app.join("new")).unwrap();
+        fs::rename(app.join("sub"), app.join("new/moved")).unwrap();
+        for name in order {
+            tree.note(&app.join(name), &mut watch).unwrap();
+        }
+        let changes = tree.settle();
+        assert_eq!(
+            changes.added,
+            BTreeSet::from([app.join("new/moved/deep/a.py")])
+        );
+        assert_eq!(changes.removed, BTreeSet::from([app.join("sub/deep/a.py")]));
+        assert!(watch.0.contains(&app.join("new/moved/deep")), "{order:?}");
+        assert!(!watch.0.contains(&app.join("sub")), "{order:?}");
+    }
+}
+
+#[test]
+fn a_scan_that_came_to_a_new_place_is_followed_by_one_of_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, lib) = (folder.path().join("app"), folder.path().join("lib"));
+    fs::create_dir(&app).unwrap();
+    fs::create_dir(&lib).unwrap();
+    let mut nobody = || Ok(());
+    let plan = Plan::new(&request_of(&app), &BTreeSet::new());
+    let watcher = super::Watcher::start(plan, false).unwrap();
+    let nothing = Told::Changed(BTreeSet::new());
+    assert_eq!(
+        watcher.ask(&mut nobody).unwrap(),
+        Told::Anything,
+        "the first"
+    );
+    assert_eq!(watcher.ask(&mut nobody).unwrap(), nothing);
+    let wider = Plan::new(&request_of(&app), &BTreeSet::from([lib.clone()]));
+    watcher.follow(wider.clone(), &mut nobody).unwrap();
+    assert_eq!(watcher.ask(&mut nobody).unwrap(), Told::Anything);
+    watcher.follow(wider, &mut nobody).unwrap();
+    assert_eq!(watcher.ask(&mut nobody).unwrap(), nothing);
+    fs::write(lib.join("a.py"), "").unwrap();
+    let told = Told::Changed(BTreeSet::from([lib.join("a.py")]));
+    assert_eq!(watcher.ask(&mut nobody).unwrap(), told);
+    watcher.doubt();
+    assert_eq!(watcher.ask(&mut nobody).unwrap(), Told::Anything);
     watcher.close();
     assert!(watcher.is_done(Duration::from_secs(20)));
 }
