@@ -37,6 +37,8 @@ impl Project {
             cache: Some(root.join("cache")),
             learn: true,
             warm_first_party: false,
+            watch: false,
+            must_poll: false,
         };
         Self { folder, config }
     }
