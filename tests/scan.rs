@@ -656,3 +656,44 @@ fn files_that_no_import_can_name_are_read_too() {
     ]);
     assert_eq!(modules(&project.app().imports), ["a", "b"]);
 }
+
+#[test]
+fn the_projects_own_modules_are_told_with_what_their_import_runs() {
+    let project = Project::new(&[
+        ("root/app/__init__.py", "from .core import run\n"),
+        ("root/app/core.py", "import os\nimport thing\nfrom app import fast, base, Missing\ndef f():\n    import app.late\n"),
+        ("root/app/base.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import app.core\n"),
+        ("root/app/late.py", "try:\n    from other.deep import x\nexcept ImportError:\n    pass\n"),
+        ("root/app/fast.cpython-311-x86_64-linux-gnu.so", ""),
+        ("root/other/deep.py", ""),
+        ("site/thing.py", ""),
+    ]);
+    let scanner = || project.scanner("app", &["root/app"]);
+    assert_eq!(scanner().scan().unwrap().own, None);
+    let own = scanner()
+        .with_own_modules(true)
+        .scan()
+        .unwrap()
+        .own
+        .unwrap();
+    let shown: Vec<String> = own
+        .0
+        .iter()
+        .map(|(name, module)| {
+            let file = module.file.file_name().unwrap().to_str().unwrap();
+            let mark = if module.is_opaque { "!" } else { "" };
+            format!("{name}{mark} ({file}): {}", module.imports.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "app (__init__.py): app.core",
+            "app.base (base.py): app",
+            "app.core (core.py): app app.fast app.base",
+            "app.fast! (fast.cpython-311-x86_64-linux-gnu.so): ",
+            "app.late (late.py): app other.deep",
+            "other.deep (deep.py): ",
+        ]
+    );
+}

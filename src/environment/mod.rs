@@ -9,10 +9,10 @@ mod cache;
 mod chain;
 mod exec;
 mod judge;
-#[allow(dead_code)]
 mod learned;
 mod left_out;
 mod lessons;
+mod levels;
 mod listen;
 mod order;
 mod own;
@@ -176,7 +176,8 @@ impl Environment {
         let environment = Self {
             dispatcher,
             state: Mutex::new(State {
-                scanner: Scanner::new(config.scan.clone()),
+                scanner: Scanner::new(config.scan.clone())
+                    .with_own_modules(config.warm_first_party),
                 imports: None,
                 watched: None,
                 left_out: LeftOut::default(),

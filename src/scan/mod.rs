@@ -21,6 +21,7 @@ mod graph;
 mod import_set;
 mod keyword;
 mod lexer;
+mod own;
 mod parse;
 mod rescue;
 mod resolve;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 pub use first_party::FirstParty;
 pub use import_set::{Import, ImportSet, Severity, Site};
+pub use own::{OwnModule, OwnModules};
 pub use scanner::Scanner;
 pub(crate) use walk::{is_ignored, is_never_entered};
 
@@ -67,6 +69,8 @@ pub struct ScanRequest {
 pub struct Scan {
     /// The third-party modules to preload, in order; shared with the scan before when nothing has changed.
     pub imports: Arc<ImportSet>,
+    /// How the project's own modules import each other, where that was asked for.
+    pub own: Option<Arc<OwnModules>>,
     /// Files and folders that could not be read, or read only in part, in the order of their paths.
     pub problems: Vec<Problem>,
     /// How many files the tree has.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::cache::Cache;
 use super::first_party::{covers, Owner, Ownership};
 use super::graph::{self, Reader, SourceFile, Step};
+use super::own::own_modules;
 use super::resolve::{Place, Resolver};
 use super::walk::Walker;
 use super::{FileImports, Problem, Scan, ScanError, ScanRequest};
@@ -25,6 +26,7 @@ pub struct Scanner {
     cache: Cache,
     /// Where the last scan has looked for the project's files.
     places: BTreeSet<PathBuf>,
+    wants_own: bool,
 }
 
 impl Scanner {
@@ -34,7 +36,15 @@ impl Scanner {
             request,
             cache: Cache::default(),
             places: BTreeSet::new(),
+            wants_own: false,
         }
+    }
+
+    /// Has each scan tell how the project's own modules import each other.
+    #[must_use]
+    pub fn with_own_modules(mut self, wanted: bool) -> Self {
+        self.wants_own = wanted;
+        self
     }
 
     /// The folders, with all that is in them, and the single files that the last scan has read.
@@ -71,6 +81,9 @@ impl Scanner {
         tree.follow();
         let preload = tree.preload();
         let imports = graph::collect(&self.request.package, &tree.files, &tree.by_name, preload);
+        let own = self
+            .wants_own
+            .then(|| own_modules(&tree.files, &tree.by_name, &mut tree.resolver));
         let files = tree.files.len();
         self.places = std::mem::take(&mut tree.places);
         problems.append(&mut tree.walker.problems);
@@ -79,6 +92,7 @@ impl Scanner {
         problems.sort();
         Ok(Scan {
             imports: Arc::new(imports),
+            own: own.map(Arc::new),
             problems,
             files,
             parsed,

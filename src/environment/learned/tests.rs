@@ -127,9 +127,18 @@ fn the_next_process_knows_it_and_another_project_or_interpreter_does_not() {
     assert_eq!((a.own, a.total, a.seen), (10, 11, 2));
     let other = Learned::open(&project.config, &launch("/usr/bin/other"));
     assert!(names(&other).is_empty());
-    let mut config = project.config.clone();
-    config.scan.package = "b".to_owned();
-    assert!(names(&Learned::open(&config, &launch("/usr/bin/python"))).is_empty());
+    for change in [
+        (|config| config.scan.package.push('b')) as fn(&mut Config),
+        |config| config.scan.locations.clear(),
+        |config| config.scan.first_party.push("a".to_owned()),
+        |config| config.scan.ignored.push("a".to_owned()),
+        |config| config.python.push('b'),
+    ] {
+        let mut config = project.config.clone();
+        change(&mut config);
+        let other = Learned::open(&config, &launch("/usr/bin/python"));
+        assert!(names(&other).is_empty());
+    }
 }
 
 #[test]
@@ -277,16 +286,18 @@ fn no_more_than_so_many_are_kept_and_those_that_were_missed_last() {
 fn processes_that_learn_at_once_lose_nothing_that_is_told_again() {
     let project = Project::new();
     let (mut one, mut other) = (project.open(), project.open());
-    project.hear(&mut one, &[("a", None, 5)]);
-    project.hear(&mut other, &[("b", None, 5), ("a", None, 3)]);
+    project.hear(&mut one, &[("a", None, 3), ("both", None, 3)]);
+    project.hear(&mut other, &[("b", None, 5), ("both", None, 5)]);
+    one.failed("both", "why");
     one.save();
     other.save();
-    let both = project.open();
+    let all = project.open();
     assert_eq!(
-        BTreeSet::from_iter(names(&both)),
+        BTreeSet::from_iter(names(&all)),
         ["a".into(), "b".into()].into()
     );
-    assert_eq!(both.content.modules["a"].own, 3);
+    assert_eq!(all.content.modules["both"].own, 3);
+    assert_eq!(all.why_not("both"), Some("why"));
 
     thread::scope(|scope| {
         for each in 0..4 {
