@@ -200,8 +200,8 @@ impl Learned {
         log::debug!("{name} was learned and can't be preloaded: {reason}");
     }
 
-    /// Why a module is not wanted any more, if it can't be in a template.
-    pub(super) fn why_not(&self, name: &str) -> Option<&str> {
+    #[cfg(test)]
+    fn why_not(&self, name: &str) -> Option<&str> {
         let module = self.content.modules.get(name)?;
         module.bad.as_ref().map(|bad| bad.reason.as_str())
     }

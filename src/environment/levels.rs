@@ -93,26 +93,31 @@ fn is_apart(name: &str) -> bool {
 
 /// What can't be imported ahead, and whatever imports it.
 fn refused(own: &OwnModules) -> BTreeSet<&str> {
+    let is_main = |name: &str| name.rsplit('.').next() == Some("__main__");
+    let bad = own.0.iter();
+    let bad = bad.filter(|(name, module)| module.is_opaque || is_main(name));
+    with_importers(own, bad.map(|(name, _)| name.as_str()).collect())
+}
+
+/// These modules, and whatever imports one of them, directly or by others.
+pub(super) fn importers<'m>(own: &'m OwnModules, names: &'m BTreeSet<String>) -> BTreeSet<&'m str> {
+    with_importers(own, names.iter().map(String::as_str).collect())
+}
+
+fn with_importers<'m>(own: &'m OwnModules, mut waiting: Vec<&'m str>) -> BTreeSet<&'m str> {
     let mut importers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, module) in &own.0 {
         for import in &module.imports {
             importers.entry(import).or_default().push(name);
         }
     }
-    let is_main = |name: &str| name.rsplit('.').next() == Some("__main__");
-    let mut waiting: Vec<&str> = own
-        .0
-        .iter()
-        .filter(|(name, module)| module.is_opaque || is_main(name))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let mut refused = BTreeSet::new();
+    let mut found = BTreeSet::new();
     while let Some(name) = waiting.pop() {
-        if refused.insert(name) {
+        if found.insert(name) {
             waiting.extend(importers.get(name).into_iter().flatten());
         }
     }
-    refused
+    found
 }
 
 /// A module with its place in the order in which a cold start would enter them.

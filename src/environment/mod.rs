@@ -248,6 +248,7 @@ impl Environment {
         };
         log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
         state.problems.log_new(&scan.problems);
+        state.own.modules = scan.own.clone().unwrap_or_default();
         let reason = match &state.imports {
             None => None,
             Some(before) if before.key() != scan.imports.key() => {

@@ -4,20 +4,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::background::Refusal;
 use super::chain::{Chain, Found, Kind};
+use super::levels::{self, Edits};
 use super::plan::{import_set, Step};
-use super::{Environment, State};
+use super::{Caller, Environment, State};
+use crate::error::Error;
 use crate::protocol::message::PreloadItem;
+use crate::scan::OwnModules;
 use crate::stamp::Change;
 
 /// What is known of the project's own modules.
 #[derive(Debug, Default)]
 pub(super) struct Own {
     /// Files that were edited, each with the number of its last edit.
-    edits: BTreeMap<PathBuf, u64>,
+    edits: Edits,
     count: u64,
+    /// How they import each other, as of the last scan.
+    pub(super) modules: Arc<OwnModules>,
     /// What can't be in a template, as the files are now.
     refused: BTreeSet<String>,
 }
@@ -73,6 +79,9 @@ impl Environment {
         let stale = main.disk_changes();
         self.note_edits(main, &stale);
         let edited = std::mem::take(&mut *self.edited());
+        if !edited.is_empty() {
+            self.look_again(state);
+        }
         state.own.note(edited);
         let wanted = self.own_levels(state);
         let highest = stale.lowest().unwrap_or(main.len());
@@ -104,6 +113,44 @@ impl Environment {
             steps: steps.collect(),
         }
     }
+}
+
+impl Environment {
+    /// Imports may have changed with the files. What is third-party among them is for the next update.
+    fn look_again(&self, state: &mut State) {
+        match self.scan(state, false, &Nobody) {
+            Ok(scan) => state.own.modules = scan.own.unwrap_or_default(),
+            Err(error) => log::debug!("modules of the project can't be scanned: {error}"),
+        }
+    }
+
+    fn own_levels(&self, state: &State) -> Vec<Vec<String>> {
+        let package = &self.config.scan.package;
+        let learned = state.lessons.learned.first_party();
+        let modules = &state.own.modules;
+        let mut wanted = levels::wanted(modules, package, &learned);
+        // What imports one that was refused would bring it along.
+        let refused = levels::importers(modules, &state.own.refused);
+        wanted.retain(|name| !refused.contains(name.as_str()));
+        levels::levels(modules, package, &wanted, &state.own.edits)
+    }
+}
+
+/// The scan of a thread that has no signals to look after.
+struct Nobody;
+
+impl Caller for Nobody {
+    fn attend(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn setup(&self, _: &[PathBuf]) -> Result<Vec<u8>, Error> {
+        Err(Error::NoTemplate)
+    }
+
+    fn progress(&self, _: &str, _: usize, _: usize) {}
+
+    fn settled(&self) {}
 }
 
 impl State {

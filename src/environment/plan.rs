@@ -162,9 +162,3 @@ pub(super) fn import_set(items: &[PreloadItem]) -> Arc<ImportSet> {
         imports: imports.collect(),
     })
 }
-
-impl Environment {
-    pub(super) fn own_levels(&self, _state: &State) -> Vec<Vec<String>> {
-        Vec::new()
-    }
-}
