@@ -246,9 +246,9 @@ impl Engine {
         PyPump(self.pump.clone())
     }
 
-    fn close(&self, grace: f64) -> PyResult<()> {
+    fn close(&self, py: Python<'_>, grace: f64) -> PyResult<()> {
         let grace = limit(Some(grace))?.unwrap_or(Duration::MAX);
-        self.environment.close(grace);
+        py.detach(|| self.environment.close(grace));
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use super::verdicts::{about, key};
 use super::{host, Caller, Environment, State};
 use crate::error::Error;
 use crate::protocol::message::PreloadItem;
-use crate::stamp::{Stamp, Start, Touched};
+use crate::stamp::{Listener, Stamp, Start, Touched};
 use crate::supervisor::template::{Event, Launch, TemplateId};
 
 /// An interpreter that was started, and what the host knew just before.
@@ -26,6 +26,8 @@ pub(super) struct Started {
     pub(super) id: TemplateId,
     pub(super) events: Receiver<Event>,
     pub(super) start: Start,
+    /// Hears of changes to what the template reads.
+    pub(super) listener: Listener,
 }
 
 impl Environment {
@@ -43,7 +45,12 @@ impl Environment {
         let (sender, events) = crossbeam_channel::unbounded();
         let launch = order.launch.clone();
         let id = self.dispatcher.above(below.id(), launch, setup, sender)?;
-        Ok(Started { id, events, start })
+        Ok(Started {
+            id,
+            events,
+            start,
+            listener: Listener::new(&self.watches),
+        })
     }
 
     /// Starts an interpreter.
@@ -61,7 +68,12 @@ impl Environment {
         }
         let (sender, events) = crossbeam_channel::unbounded();
         let id = self.dispatcher.spawn(launch.clone(), setup, sender)?;
-        Ok(Started { id, events, start })
+        Ok(Started {
+            id,
+            events,
+            start,
+            listener: Listener::new(&self.watches),
+        })
     }
 
     /// One template's way to ready.
@@ -80,6 +92,7 @@ impl Environment {
         let preload = Preload {
             id: started.id,
             events: &started.events,
+            listener: &started.listener,
             imports: order.imports,
             wanted,
             limit: self.config.import_limit,
@@ -223,6 +236,7 @@ impl Environment {
         let native = &self.config.native_variables;
         let stamp = Stamp::new(
             started.start,
+            started.listener,
             ready.reads.into_files(),
             &ready.stamp,
             native,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::left_out::What;
 use super::report::Report;
 use crate::protocol::message::PreloadItem;
-use crate::stamp::{Change, Host, Stamp};
+use crate::stamp::{disk_changes, Change, Host, Stamp};
 use crate::supervisor::template::TemplateId;
 
 /// A module and a name that is imported from it; the name is empty for the module itself.
@@ -141,17 +141,12 @@ impl Chain {
     /// What differs on the disk, level by level.
     pub(super) fn disk_changes(&self) -> Found {
         let all = self.levels();
-        Found(all.map(|level| level.stamp.disk_changes()).collect())
+        Found(disk_changes(all.map(|level| &level.stamp)))
     }
 
     /// All that differs, level by level.
     pub(super) fn changes(&self, host: Host<'_>) -> Found {
         self.context_changes(host).and(self.disk_changes())
-    }
-
-    /// How many files all its levels depend on.
-    pub(super) fn files(&self) -> usize {
-        self.levels().map(|level| level.stamp.len()).sum()
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::chain::{Chain, Found, Kind};
 use super::refresh::Target;
@@ -133,13 +133,7 @@ impl Environment {
         let changes = if is_fresh {
             Found::default()
         } else {
-            let began = Instant::now();
-            let changes = built.disk_changes();
-            if changes.is_empty() {
-                let (files, took) = (built.files(), began.elapsed().as_micros());
-                log::debug!("{files} files are as they were ({took} us)");
-            }
-            changes
+            built.disk_changes()
         };
         if !changes.is_empty() {
             self.dispatcher.stop(ticket.id, Duration::ZERO)?;

@@ -50,7 +50,7 @@ use self::verdicts::Verdicts;
 use self::watching::Slot;
 use crate::error::Error;
 use crate::scan::{ImportSet, ScanRequest, Scanner};
-use crate::stamp::{describe, Host};
+use crate::stamp::{describe, Host, Watches};
 use crate::supervisor::child::Ticket;
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::pump::Pump;
@@ -119,6 +119,8 @@ struct Serving {
 #[derive(Debug)]
 pub struct Environment {
     dispatcher: Dispatcher,
+    /// Of what the templates' stamps depend on.
+    watches: Arc<Watches>,
     verdicts: Verdicts,
     config: Config,
     /// Held while a template is built.
@@ -175,6 +177,7 @@ impl Environment {
         let (dispatcher, pump) = Dispatcher::start(config.learn.then_some(ears))?;
         let environment = Self {
             dispatcher,
+            watches: Watches::new(),
             state: Mutex::new(State {
                 scanner: Scanner::new(config.scan.clone())
                     .with_own_modules(config.warm_first_party),
@@ -318,6 +321,8 @@ impl Environment {
             if let Some(builder) = self.builder().as_mut() {
                 builder.stop();
             }
+            // Meanwhile the templates end, which takes as long.
+            self.watches.close();
         }
     }
 

@@ -18,7 +18,7 @@ use crate::protocol::findings::{Census, FileText};
 use crate::protocol::message::{FromTemplate, PreloadItem};
 use crate::protocol::PROTOCOL;
 use crate::scan::{Import, ImportSet};
-use crate::stamp::Touched;
+use crate::stamp::{Listener, Touched};
 use crate::supervisor::dispatcher::Dispatcher;
 use crate::supervisor::template::{Event, TemplateId};
 
@@ -92,6 +92,7 @@ impl Judged {
 pub(super) struct Preload<'a> {
     pub(super) id: TemplateId,
     pub(super) events: &'a Receiver<Event>,
+    pub(super) listener: &'a Listener,
     pub(super) imports: &'a ImportSet,
     /// What is to be imported, with its place in `imports`.
     pub(super) wanted: &'a [(usize, PreloadItem)],
@@ -148,6 +149,8 @@ impl Preload<'_> {
                     has_patched |= effects
                         .iter()
                         .any(|each| PATCHES.contains(&each.kind.as_str()));
+                    // While the template goes on: ready does not wait for it.
+                    self.listener.expect(&files);
                     reads.add(index, files);
                     report.modules.extend(loaded);
                     if let Some(objection) = objection {

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::files::nanoseconds;
+use super::files::{nanoseconds, State};
 use super::Change;
 
 /// A folder stamps the coming and going of names with a clock that ticks this seldom at worst.
@@ -25,18 +25,32 @@ pub(super) struct Folder {
     /// None when it was changed so short a time before that a further change may not show: then it is read each time.
     mark: Option<Option<Mark>>,
     installed: BTreeMap<OsString, Mark>,
+    /// Those of them that are files: they may be edited without the folder's date telling.
+    files: Vec<(PathBuf, State)>,
 }
 
 impl Folder {
     pub(super) fn take(path: &Path) -> Self {
         // The mark comes first: what changes after it shows.
         let mark = mark(path);
-        let installed = read(path);
+        let found = read(path);
+        let files = found.iter().filter(|(_, found)| found.is_file());
+        let files = files.map(|(name, found)| (path.join(name), State::of(found)));
         Self {
             path: path.to_owned(),
             mark: (!is_young(mark)).then_some(mark),
-            installed,
+            files: files.collect(),
+            installed: marks(&found),
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `.pth` files and the like, with their state before the interpreter was started.
+    pub(super) fn files(&self) -> &[(PathBuf, State)] {
+        &self.files
     }
 
     /// "name version" of each distribution.
@@ -75,7 +89,7 @@ impl Folder {
         if self.mark == Some(mark(&self.path)) {
             return;
         }
-        let now = read(&self.path);
+        let now = marks(&read(&self.path));
         if now == self.installed {
             return;
         }
@@ -170,12 +184,20 @@ impl Missing {
         }
     }
 
-    pub(super) fn stem(&self) -> &OsStr {
-        &self.stem
+    /// The folder in which it was looked for.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
-    pub(super) fn is_there(&self) -> bool {
-        self.mark != Some(mark(&self.place)) && self.candidates.iter().any(|each| each.exists())
+    /// What would be there now.
+    pub(super) fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.candidates.iter().filter_map(|each| each.file_name())
+    }
+
+    pub(super) fn change(&self) -> Option<Change> {
+        let is_there = self.mark != Some(mark(&self.place))
+            && self.candidates.iter().any(|each| each.exists());
+        is_there.then(|| Change::Found(self.stem.to_string_lossy().into_owned()))
     }
 }
 
@@ -192,7 +214,15 @@ fn is_young(mark: Option<Mark>) -> bool {
     now.abs_diff(mtime) <= TICK.as_nanos()
 }
 
-fn read(folder: &Path) -> BTreeMap<OsString, Mark> {
+fn marks(found: &BTreeMap<OsString, Metadata>) -> BTreeMap<OsString, Mark> {
+    let mark = |(name, found): (&OsString, &Metadata)| {
+        let mark = (nanoseconds(found), found.ino());
+        (name.clone(), mark)
+    };
+    found.iter().map(mark).collect()
+}
+
+fn read(folder: &Path) -> BTreeMap<OsString, Metadata> {
     let Ok(entries) = fs::read_dir(folder) else {
         return BTreeMap::new();
     };
@@ -201,12 +231,12 @@ fn read(folder: &Path) -> BTreeMap<OsString, Mark> {
         .filter(|entry| is_installed(&entry.file_name()))
         .filter_map(|entry| {
             let found = fs::metadata(entry.path()).ok()?;
-            Some((entry.file_name(), (nanoseconds(&found), found.ino())))
+            Some((entry.file_name(), found))
         })
         .collect()
 }
 
-fn is_installed(name: &OsStr) -> bool {
+pub(super) fn is_installed(name: &OsStr) -> bool {
     let name = name.as_bytes();
     is_metadata(OsStr::from_bytes(name)) || name.ends_with(b".pth")
 }

@@ -47,7 +47,7 @@ impl State {
         fs::metadata(path).map_or(Self::Missing, |found| Self::of(&found))
     }
 
-    fn of(found: &Metadata) -> Self {
+    pub(super) fn of(found: &Metadata) -> Self {
         Self::Present {
             size: found.len(),
             mtime: nanoseconds(found),
@@ -62,7 +62,11 @@ impl State {
 
     /// "changed", "removed" or "appeared"; none when the file is as it was.
     pub(super) fn change(self, path: &Path) -> Option<&'static str> {
-        match (self, Self::take(path)) {
+        self.change_to(Self::take(path))
+    }
+
+    pub(super) fn change_to(self, now: Self) -> Option<&'static str> {
+        match (self, now) {
             (Self::Unknown, Self::Missing) => Some("removed"),
             (Self::Unknown, _) => Some("changed while it was loaded"),
             (Self::Missing, Self::Missing) => None,
@@ -104,6 +108,10 @@ impl Listing {
             names,
             own,
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn change(&self) -> Option<Change> {

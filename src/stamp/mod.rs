@@ -13,20 +13,28 @@
 mod change;
 mod distributions;
 mod files;
+mod marks;
+mod queue;
+mod things;
 mod variables;
+mod walk;
+mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Deserialize;
 
 pub use self::change::{describe, Change};
 use self::distributions::{Folder, Missing};
 use self::files::{Listing, State};
+use self::things::Thing;
 use self::variables::Pattern;
+pub use self::watches::{Listener, Watches};
 use crate::protocol::findings::FileText;
 
 /// The host as a template shall find it, or a call.
@@ -53,7 +61,7 @@ pub struct Start {
     cwd: PathBuf,
     path: Vec<PathBuf>,
     interpreter: Vec<(PathBuf, State)>,
-    folders: Arc<BTreeMap<PathBuf, Folder>>,
+    folders: Arc<BTreeMap<PathBuf, Arc<Folder>>>,
     /// What lies on the disk is compared for the template below.
     is_above: bool,
 }
@@ -66,7 +74,7 @@ impl Start {
             .path
             .iter()
             .map(|entry| host.cwd.join(entry))
-            .map(|folder| (folder.clone(), Folder::take(&folder)))
+            .map(|folder| (folder.clone(), Arc::new(Folder::take(&folder))))
             .collect();
         Self {
             executable: host.executable.to_owned(),
@@ -101,7 +109,7 @@ impl Start {
     #[must_use]
     pub fn installed(&self) -> BTreeSet<String> {
         let folders = self.folders.values();
-        folders.flat_map(Folder::distributions).collect()
+        folders.flat_map(|folder| folder.distributions()).collect()
     }
 
     /// "name version" of the distribution that a top-level module came with.
@@ -146,21 +154,24 @@ type ListingText = (String, i64, u64, u8, Vec<String>, Vec<String>);
 #[derive(Debug)]
 pub struct Stamp {
     start: Start,
-    files: Vec<(PathBuf, State)>,
-    listings: Vec<Listing>,
-    missing: Vec<Missing>,
+    things: Vec<Thing>,
+    /// How many of them are files.
+    files: usize,
+    listener: Listener,
     read: BTreeSet<OsString>,
     asked_cwd: Option<String>,
     native: Vec<Pattern>,
 }
 
 impl Stamp {
-    /// Joins what the host knew, the files that each import has read, and what the template said at last. `native` are patterns (`OMP_*`) of variables that C code reads by itself.
+    /// Joins what the host knew, the files that each import has read, and what the template said at last. `native` are
+    /// patterns (`OMP_*`) of variables that C code reads by itself; `listener` may know of some of the files already.
     ///
     /// # Errors
     /// What serde says of a body that is no stamp.
     pub fn new(
-        start: Start,
+        mut start: Start,
+        listener: Listener,
         read: Vec<FileText>,
         body: &[u8],
         native: &[String],
@@ -172,7 +183,7 @@ impl Stamp {
             .chain(recorded.read_back)
             .map(|(path, state)| {
                 let path = PathBuf::from(os_text(&path));
-                (path, State::from_recorded(state))
+                Thing::File(path, State::from_recorded(state))
             });
         let texts = |names: &[String]| names.iter().map(|name| os_text(name)).collect();
         let listings = recorded
@@ -180,18 +191,41 @@ impl Stamp {
             .iter()
             .map(|(path, mtime, inode, mute, names, own)| {
                 let mark = (*mute == 0).then_some((*mtime, *inode));
-                Listing::new(os_text(path).into(), mark, texts(names), texts(own))
+                Thing::Listing(Listing::new(
+                    os_text(path).into(),
+                    mark,
+                    texts(names),
+                    texts(own),
+                ))
             });
         let suffixes: Vec<OsString> = recorded.suffixes.iter().map(OsString::from).collect();
         let missing = recorded.missing.iter().map(|(place, stem)| {
             let place = PathBuf::from(os_text(place));
-            let known = start.folders.get(&place);
-            Missing::take(place, &os_text(stem), &suffixes, known)
+            let known = start.folders.get(&place).map(Arc::as_ref);
+            let missing = Missing::take(place, &os_text(stem), &suffixes, known);
+            Thing::Missing(missing)
         });
+        let missing: Vec<Thing> = missing.collect();
+        let mut things: Vec<Thing> = files.collect();
+        // For a layer, what is installed is compared with the template below.
+        let folders: Vec<Arc<Folder>> = if start.is_above {
+            Vec::new()
+        } else {
+            start.folders.values().cloned().collect()
+        };
+        for (path, state) in folders.iter().flat_map(|folder| folder.files()) {
+            things.push(Thing::File(path.clone(), *state));
+        }
+        let files = things.len();
+        things.extend(listings);
+        things.extend(missing);
+        let interpreter = start.interpreter.drain(..);
+        things.extend(interpreter.map(|(path, state)| Thing::Interpreter(path, state)));
+        things.extend(folders.into_iter().map(Thing::Installed));
         Ok(Self {
-            files: files.collect(),
-            listings: listings.collect(),
-            missing: missing.collect(),
+            things,
+            files,
+            listener,
             read: recorded
                 .variables
                 .iter()
@@ -206,7 +240,8 @@ impl Stamp {
     /// Adds files that were read by a template that did not get this far: mending them counts.
     pub fn add_files(&mut self, files: impl IntoIterator<Item = Touched>) {
         for Touched { path, state } in files {
-            self.files.push((path, state));
+            self.things.push(Thing::File(path, state));
+            self.files += 1;
         }
     }
 
@@ -216,16 +251,16 @@ impl Stamp {
         self.start.owner(top)
     }
 
-    /// How many files are looked at.
+    /// On how many files it depends.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.files.len()
+        self.files
     }
 
-    /// Whether no file is looked at.
+    /// Whether it depends on no file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.files == 0
     }
 
     /// What differs in the host's own state: without a look at the disk.
@@ -261,33 +296,34 @@ impl Stamp {
             && (self.read.contains(name) || self.native.iter().any(|each| each.covers(name)))
     }
 
-    /// What differs on the disk.
+    /// What differs on the disk; see [`disk_changes`].
     #[must_use]
     pub fn disk_changes(&self) -> BTreeSet<Change> {
-        let mut changes = BTreeSet::new();
-        for (path, state) in &self.start.interpreter {
-            if state.change(path).is_some() {
-                changes.insert(Change::Interpreter(path.clone()));
-            }
-        }
-        for (path, state) in &self.files {
-            if let Some(what) = state.change(path) {
-                let path = path.clone();
-                changes.insert(Change::File { path, what });
-            }
-        }
-        for folder in self.start.folders.values().filter(|_| !self.start.is_above) {
-            folder.compare(&mut changes);
-        }
-        changes.extend(self.listings.iter().filter_map(Listing::change));
-        for missing in &self.missing {
-            if missing.is_there() {
-                let name = missing.stem().to_string_lossy().into_owned();
-                changes.insert(Change::Found(name));
-            }
-        }
-        changes
+        disk_changes(std::iter::once(self))
+            .into_iter()
+            .flatten()
+            .collect()
     }
+}
+
+/// What differs on the disk for each of some stamps of one environment, of all that was changed before the call. Looks
+/// only at what the kernel has told of, and at what it does not tell of.
+#[must_use]
+pub fn disk_changes<'s>(stamps: impl Iterator<Item = &'s Stamp>) -> Vec<BTreeSet<Change>> {
+    let began = Instant::now();
+    let stamps: Vec<&Stamp> = stamps.collect();
+    let asked: Vec<_> = stamps
+        .iter()
+        .map(|stamp| (&stamp.listener, &stamp.things[..]))
+        .collect();
+    let looks = Listener::look(&asked);
+    if looks.iter().all(|look| look.changes.is_empty()) {
+        let files: usize = stamps.iter().map(|stamp| stamp.files).sum();
+        let looked: usize = looks.iter().map(|look| look.looked).sum();
+        let took = began.elapsed().as_micros();
+        log::debug!("{files} files are as they were ({took} us, {looked} looked at)");
+    }
+    looks.into_iter().map(|look| look.changes).collect()
 }
 
 /// A file and its state, as a message of the template tells it.
