@@ -20,6 +20,8 @@ MATURIN_ARGS ?=
 TEST_ARGS ?=
 PYTHONS ?= all
 BENCH_ARGS ?=
+ROWS ?=
+QUICK ?=
 DEMO_ARGS ?=
 SAFETY_ARGS ?=
 
@@ -89,9 +91,11 @@ lint: check-lint build-develop $(STAMPS)/lint $(STAMPS)/demo  ## Check formattin
 	$(IN_VENV) -m mypy --strict
 	$(IN_VENV) -m mypy.stubtest --mypy-config-file pyproject.toml firehot._core
 
-bench: build-release $(STAMPS)/test $(STAMPS)/demo  ## Measure an optimised build and print the table of docs/benchmarks.md
-	@test -f benches/bench.py || { echo "benches/bench.py is not in this checkout" >&2; exit 1; }
-	$(IN_VENV) benches/bench.py $(BENCH_ARGS)
+# An optimised wheel, installed as a user would; the environments that it is measured in are in .venv-bench.
+bench: $(STAMPS)/build | check  ## Measure it against its rivals and write docs/benchmarks.md (ROWS="exec ready" QUICK=1)
+	rm -rf target/bench
+	$(MATURIN) build --release --out target/bench $(MATURIN_ARGS)
+	$(IN_VENV) -m benches $(ROWS) $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 # It makes its own environments, in .venv-safety.
 safety: build-develop  ## Try the packages of docs/safety.md and write its tables (SAFETY_ARGS="--only numpy pandas")
@@ -107,7 +111,7 @@ clean: clean-venv  ## Remove the virtual environment and everything that was bui
 	find firehot tests benches safety demopackage external-package -name __pycache__ -prune -exec rm -rf {} +
 
 clean-venv:  ## Remove the virtual environments only
-	rm -rf $(VENV) .venv-safety
+	rm -rf $(VENV) .venv-safety .venv-bench
 
 # Before anything else: the tools, and that .venv is the one that was asked for.
 check:

@@ -1,0 +1,16 @@
+"""The row groups: each module has a function `measure(bench)` that returns rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benches.bench import Bench
+from benches.rows import burst, exec, ready
+from benches.runner.table import Row
+
+GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
+    "exec": exec.measure,
+    "burst": burst.measure,
+    "ready": ready.measure,
+}
+"""In the order of the table."""

@@ -1,0 +1,1 @@
+"""Runs rivals in turns and compares what they measured."""
