@@ -20,6 +20,14 @@ BARE_ENDED = "bare `os.fork()` and `waitpid`"
 FORKSERVER = "stdlib forkserver"
 COLD = "cold `python`"
 OLD_FIREHOT = f"firehot {OLD}"
+_RUNNERS: dict[str, tuple[str, dict[str, object]]] = {
+    NOW: ("firehot_now", {"spares": 0}),
+    NOW_SPARE: ("firehot_now", {"spares": 1}),
+    BARE: ("bare_fork", {}),
+    FORKSERVER: ("forkserver", {}),
+    OLD_FIREHOT: ("firehot_old", {}),
+    COLD: ("cold", {}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,11 @@ class Bench:
         """How often to measure what is worth that many rounds."""
         return 3 if self.quick else count
 
-    def project(self, name: str, modules: Sequence[str]) -> Project:
-        """A compiled project over these modules, in a folder of its own."""
+    def project(self, name: str, modules: Sequence[str], *, compiled: bool = True) -> Project:
+        """A project over these modules, in a folder of its own."""
         made = project.make(self.folder / name, modules)
-        made.compile()
+        if compiled:
+            made.compile()
         return made
 
     def rival(
@@ -60,26 +69,35 @@ class Bench:
         return Rival(script, python, over.paths, names, settings=settings, log=self.folder / "rivals.log")
 
     @contextmanager
-    def runners(self, stack: Stack, over: Project) -> Iterator[dict[str, Rival]]:
-        """Everyone who runs the project's function, open and by name. Firehot twice: without spares and with one."""
-        kinds: dict[str, tuple[str, dict[str, object]]] = {
-            NOW: ("firehot_now", {"spares": 0}),
-            NOW_SPARE: ("firehot_now", {"spares": 1}),
-            BARE: ("bare_fork", {}),
-            FORKSERVER: ("forkserver", {}),
-            OLD_FIREHOT: ("firehot_old", {}),
-            COLD: ("cold", {}),
-        }
+    def runners(
+        self,
+        stack: Stack,
+        project: Project,
+        names: Sequence[str] = tuple(_RUNNERS),
+        modules: Sequence[str] | None = None,
+        *,
+        each: Mapping[str, Project] | None = None,
+    ) -> Iterator[dict[str, Rival]]:
+        """Those who run the project's function, open and by name.
+
+        Args:
+            stack: Whose interpreter and modules.
+            project: What is run.
+            names: Who; all by default. Firehot is among them twice: without spares and with one.
+            modules: What is preloaded by those who can't find out, when it is not what the stack says.
+            each: Projects of their own, for some.
+        """
         with ExitStack() as opened:
             rivals = {}
-            for name, (script, given) in kinds.items():
-                settings = dict(given)
+            for name in names:
+                script, settings = _RUNNERS[name]
+                over = (each or {}).get(name, project)
                 if script == "firehot_now" and (missing := self._missing(stack, over, settings)):
                     if name != NOW:
                         say(f"this firehot has no {', '.join(missing)}: {name} is left out")
                         continue
                     settings = {key: value for key, value in settings.items() if key not in missing}
-                rival = opened.enter_context(self.rival(script, stack, over, settings=settings))
+                rival = opened.enter_context(self.rival(script, stack, over, modules, settings))
                 rival.ask("open")
                 rivals[name] = rival
             yield rivals

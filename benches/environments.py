@@ -27,9 +27,9 @@ def of_stack(stack: Stack) -> Path:
 def of_old(stack: Stack) -> Path:
     """The interpreter that has the released firehot, and the stack's packages by way of the same files."""
     python = _prepare(f"{stack.name}-firehot-{OLD}", (f"firehot=={OLD}",))
-    packages = _site_packages(of_stack(stack))
+    packages = site_packages(of_stack(stack))
     # A line of a .pth file adds the folder but reads no .pth files in it.
-    (_site_packages(python) / "stack.pth").write_text(f"{packages}\n")
+    (site_packages(python) / "stack.pth").write_text(f"{packages}\n")
     return python
 
 
@@ -103,7 +103,8 @@ def _pip(python: Path, *arguments: str) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def _site_packages(python: Path) -> Path:
+def site_packages(python: Path) -> Path:
+    """Where it has its packages."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     return Path(subprocess.run([python, "-c", code], check=True, text=True, capture_output=True).stdout.strip())
 

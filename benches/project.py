@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import os
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,16 @@ def run():
     from own.app import work
 
     return work()
+
+
+def hold(fifo):
+    # Runs, and stays until the other end of the FIFO is closed.
+    import os
+
+    run()
+    with open(fifo, "rb") as end:
+        end.read()
+    return os.getpid()
 """
 _PART = """
 def answer():
@@ -56,8 +67,25 @@ class Project:
             _write(self.source / "own" / name / f"module{number}.py", _module(folder, number, lines))
         _write(self.source / "own" / folder / "__init__.py", "")
 
-    def add_packages(self, count: int) -> list[str]:
-        """Adds a third-party package of that many tiny modules; returns their names."""
+    def add_package(self, name: str, modules: int = 40) -> None:
+        """Adds a third-party package of that many modules, with ten functions in each."""
+        imports = "".join(f"from {name} import module{number}\n" for number in range(modules))
+        _write(self.packages / name / "__init__.py", imports)
+        body = "\n\n".join(f"def work{number}(a, b=None):\n    return a if b is None else b\n" for number in range(10))
+        for number in range(modules):
+            _write(self.packages / name / f"module{number}.py", f'"""Module {number}."""\n\n\n{body}')
+
+    def write_distribution(self, name: str, version: str) -> None:
+        """Makes the package an installed distribution of that version, as an installer does."""
+        for old in self.packages.glob(f"{name}-*.dist-info"):
+            shutil.rmtree(old)
+        folder = self.packages / f"{name}-{version}.dist-info"
+        _write(folder / "METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        _write(folder / "RECORD", f"{name}/__init__.py,,\n")
+        _write(self.packages / name / "version.py", f"VERSION = {version!r}\n")
+
+    def add_packages(self, count: int) -> str:
+        """Adds a third-party module that imports that many tiny ones; returns its name."""
         names = [f"tiny.part{number // 100}.module{number}" for number in range(count)]
         _write(self.packages / "tiny" / "__init__.py", "")
         for number, name in enumerate(names):
@@ -65,7 +93,8 @@ class Project:
             if number % 100 == 0:
                 _write(path.parent / "__init__.py", "")
             _write(path, f"VALUE = {number}\n\n\ndef value():\n    return VALUE\n")
-        return names
+        _write(self.packages / "tiny" / "all.py", "".join(f"import {name}\n" for name in names))
+        return "tiny.all"
 
     def add_ballast(self, megabytes: int) -> str:
         """Adds a third-party module that keeps that much written memory; returns its name."""

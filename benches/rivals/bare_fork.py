@@ -58,6 +58,26 @@ class BareFork:
             os.waitpid(pid, 0)
         return {"result": turns.seconds(start) / count}
 
+    def edited(self) -> Answer:
+        """The child imports what is new."""
+        return self.exec()
+
+    def hold(self) -> Answer:
+        self._held = turns.Held()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                import_module("own.entry").hold(self._held.path)
+            finally:
+                os._exit(0)
+        self._held.wait()
+        return {"pid": self._child}
+
+    def release(self) -> Answer:
+        self._held.release()
+        os.waitpid(self._child, 0)
+        return {}
+
     def close(self) -> Answer:
         return {}
 

@@ -45,6 +45,20 @@ class Cold:
             turns.check(int(said))
         return {"result": turns.seconds(start) / count}
 
+    def edited(self) -> Answer:
+        return self.exec()
+
+    def hold(self) -> Answer:
+        self._held = turns.Held()
+        code = "from own.entry import hold; import sys; hold(sys.argv[1])"
+        self._process = subprocess.Popen([sys.executable, "-c", code, self._held.path])
+        self._held.wait()
+        return {"pid": self._process.pid}
+
+    def release(self) -> Answer:
+        self._held.release()
+        return {"code": self._process.wait()}
+
     def close(self) -> Answer:
         return {}
 

@@ -56,6 +56,23 @@ class Firehot:
             turns.check(self._env.exec(self._run).result())
         return {"result": turns.seconds(start) / count}
 
+    def edited(self) -> Answer:
+        """The project's imports were edited."""
+        start = time.perf_counter_ns()
+        self._env.update_environment()
+        turns.check(self._env.exec(self._run).result())
+        return {"result": turns.seconds(start)}
+
+    def hold(self) -> Answer:
+        self._held = turns.Held()
+        self._process = self._env.exec(import_module("own.entry").hold, self._held.path)
+        self._held.wait()
+        return {"pid": self._process.pid}
+
+    def release(self) -> Answer:
+        self._held.release()
+        return {"same": self._process.result() == self._process.pid}
+
     def modules(self) -> Answer:
         """How many a child finds, and which the project imports but children do not find."""
         return {"count": len(self._env.run(_names)), "skipped": sorted(self._env.skipped)}

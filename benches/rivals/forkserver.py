@@ -46,6 +46,18 @@ class Forkserver:
             self._collect([self._start()])
         return {"result": turns.seconds(start) / count}
 
+    def hold(self) -> Answer:
+        self._held = turns.Held()
+        self._process = self._context.Process(target=_hold, args=(self._held.path,))
+        self._process.start()
+        self._held.wait()
+        return {"pid": self._process.pid}
+
+    def release(self) -> Answer:
+        self._held.release()
+        self._process.join()
+        return {"code": self._process.exitcode}
+
     def close(self) -> Answer:
         multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
         return {}
@@ -63,6 +75,10 @@ class Forkserver:
             turns.check(pipe.recv())
             pipe.close()
             process.join()
+
+
+def _hold(fifo: str) -> None:
+    import_module("own.entry").hold(fifo)
 
 
 def _child(pipe: Connection) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 from typing import Any, Protocol
 
@@ -38,6 +40,22 @@ def serve(rival: Rival) -> None:
     for line in commands:
         name, arguments = json.loads(line)
         answers.write(json.dumps(getattr(rival, name)(**arguments)) + "\n")
+
+
+class Held:
+    """Keeps a child that runs `own.entry.hold`: after `wait` it has run the function, and it stays until `release`."""
+
+    def __init__(self) -> None:
+        self.path = os.path.join(tempfile.mkdtemp(), "hold")
+        os.mkfifo(self.path)
+
+    def wait(self) -> None:
+        # Opening a FIFO waits for its other end.
+        self._end = os.open(self.path, os.O_WRONLY)
+
+    def release(self) -> None:
+        os.close(self._end)
+        shutil.rmtree(os.path.dirname(self.path))
 
 
 def modules() -> list[str]:

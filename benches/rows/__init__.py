@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benches.bench import Bench
-from benches.rows import burst, exec, ready
+from benches.rows import burst, edits, exec, growth, memory, ready, scan
 from benches.runner.table import Row
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "exec": exec.measure,
     "burst": burst.measure,
     "ready": ready.measure,
+    "edits": edits.measure,
+    "scan": scan.measure,
+    "memory": memory.measure,
+    "growth": growth.measure,
 }
 """In the order of the table."""

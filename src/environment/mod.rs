@@ -240,6 +240,7 @@ impl Environment {
             Some(_) => None,
         };
         let found = self.changes(launch);
+        let scanning = Instant::now();
         let scan = match self.scan(&mut state, !found.is_empty(), caller) {
             Ok(scan) => scan,
             Err(error) => {
@@ -249,7 +250,8 @@ impl Environment {
                 return Err(error);
             }
         };
-        log::debug!("scanned {} files, parsed {}", scan.files, scan.parsed);
+        let took = scanning.elapsed().as_micros();
+        log::debug!("scanned {} files, parsed {} ({took} us)", scan.files, scan.parsed);
         state.problems.log_new(&scan.problems);
         state.own.modules = scan.own.clone().unwrap_or_default();
         let reason = match &state.imports {
