@@ -56,7 +56,7 @@ TITLES = {
     "burst": "Bursts and sequences",
     "ready": "Ready",
     "edits": "Imports added, removed, upgraded",
-    "save": "Save to first line",
+    "save": "Save to first result",
     "scan": "Scan",
     "memory": "Memory",
     "growth": "Growth",

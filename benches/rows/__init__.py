@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benches.bench import Bench
-from benches.rows import burst, edits, exec, growth, memory, ready, scan
+from benches.rows import burst, edits, exec, growth, memory, ready, save, scan
 from benches.runner.table import Row
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
@@ -13,6 +13,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "burst": burst.measure,
     "ready": ready.measure,
     "edits": edits.measure,
+    "save": save.measure,
     "scan": scan.measure,
     "memory": memory.measure,
     "growth": growth.measure,
