@@ -60,7 +60,7 @@ class BareFork:
 
     def edited(self) -> Answer:
         """The child imports what is new."""
-        return self.exec()
+        return {**self.exec(), "again": self.exec()["result"]}
 
     def hold(self) -> Answer:
         self._held = turns.Held()

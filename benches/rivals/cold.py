@@ -46,7 +46,7 @@ class Cold:
         return {"result": turns.seconds(start) / count}
 
     def edited(self) -> Answer:
-        return self.exec()
+        return {**self.exec(), "again": self.exec()["result"]}
 
     def hold(self) -> Answer:
         self._held = turns.Held()

@@ -20,8 +20,10 @@ def main() -> None:
 
 class Patching(Saver):
     def open(self) -> Answer:
-        jurigged.watch(os.path.join(os.getcwd(), "own", "*.py"), logger=None)
+        jurigged.watch(os.path.join(os.getcwd(), "own", "*.py"), logger=_ignore)
         self._run = import_module("own.entry").run
+        # Imported before the first save.
+        self._last = self._run()
         self._stop = threading.Event()
         self._caller = threading.Thread(target=self._call)
         self._caller.start()
@@ -33,12 +35,14 @@ class Patching(Saver):
         return {}
 
     def _call(self) -> None:
-        last = self._run()
         while not self._stop.is_set():
-            if (value := self._run()) != last:
-                last = value
+            if (value := self._run()) != self._last:
+                self._last = value
                 self.heard(value)
             time.sleep(0.001)
+
+
+def _ignore(_: object) -> None: ...
 
 
 if __name__ == "__main__":

@@ -62,8 +62,14 @@ def _rows(stack: Stack, added: dict[str, Measured], upgraded: dict[str, Measured
         return {name: (added[name].of(figure), None) for name in names if name in added}
 
     add = {IMPORT_AND_FORK: (added[BARE].of("added"), _TARGET), **against("added", OLD_FIREHOT, COLD)}
+    again = {IMPORT_AND_FORK: (added[BARE].of("again"), None), **against("again", OLD_FIREHOT, COLD)}
+    old = added[OLD_FIREHOT].of("kept").values() if OLD_FIREHOT in added else []
+    note = ""
+    if sum(old):
+        note = f"{OLD_FIREHOT} kept its template in {sum(old):.0f} of {len(old)} rounds, and its children import it"
     return [
-        row("edits", stack.name, "one import added, to the result", added[NOW].of("added"), add),
+        row("edits", stack.name, "one import added, to the result", added[NOW].of("added"), add, note=note),
+        row("edits", stack.name, "the run after that", added[NOW].of("again"), again),
         row(
             "edits",
             stack.name,
@@ -89,9 +95,11 @@ def _adding(rival: Rival, project: Project, stack: Stack) -> Callable[[], Figure
     def turn() -> Figures:
         name = f"extra{next(numbers)}"
         project.write_app([*stack.modules, name])
-        added = rival.ask("edited")["result"]
+        added = rival.ask("edited")
         project.write_app(stack.modules)
-        return {"added": added, "removed": rival.ask("edited")["result"]}
+        removed = rival.ask("edited")
+        kept = 1.0 - added["rebuilt"] if "rebuilt" in added else 0.0
+        return {"added": added["result"], "again": added["again"], "removed": removed["result"], "kept": kept}
 
     return turn
 
