@@ -76,7 +76,20 @@ _WORDS = """\
 - **cold `python`**: `python -c` that calls the function and prints its result. In bursts, four at a time.
 - **ready**: from the call of `isolate_imports` to the first line of the block, with what firehot knows of the packages'
   fork safety in its cache, and the bytecode of everything on disk. firehot {old} imports on after it says that it is
-  ready, so it is compared by the first result."""
+  ready, so it is compared by the first result.
+- **edits**: a package of 40 modules, never imported before, is added to the imports of the project's module, and taken
+  out again; from the call of `update_environment` to the result of the run after it. *Upgraded*: the version of an
+  imported package changes; from the call of `exec`, which finds out by itself, to the result.
+- **save**: from the write of a first-party module to the result of the first run of the new code, in a loop over
+  `Environment.watch`. The restart is that of `uvicorn --reload`: `watchfiles.watch` with its defaults ends the process
+  and starts another.
+- **scan**: the sources of pandas, scikit-learn, scipy, matplotlib and numpy as one first-party package. Firehot's scan
+  as it logs it itself, beside the start of the template's interpreter; ruff and deptry as whole commands, grimp in a
+  running process without its cache.
+- **memory**: `/proc/PID/smaps_rollup` of a child that has run the function and stays, and of the process that forked
+  it.
+- **growth**: a third-party module that keeps written memory; one that imports so many tiny modules; so many more files
+  in the project, which no run imports."""
 
 
 def merge(rows: Mapping[str, list[Row]], *, quick: bool) -> dict[str, Any]:
@@ -86,7 +99,7 @@ def merge(rows: Mapping[str, list[Row]], *, quick: bool) -> dict[str, Any]:
     before: dict[str, Any] = json.loads(FACTS.read_text()) if FACTS.exists() else {"groups": {}}
     when = {"date": time.strftime("%Y-%m-%d"), **_machine(), "quick": quick}
     groups = before["groups"] | {
-        name: {**when, "rows": [_as_json(row) for row in found]} for name, found in rows.items()
+        name: {**when, "rows": [as_json(row) for row in found]} for name, found in rows.items()
     }
     versions = {
         stack.name: {
@@ -120,7 +133,7 @@ def terminal(rows: Iterable[Row]) -> str:
     """The rows in aligned columns."""
     cells = [["", "what", "against", "ratio", "middle half", "target", "firehot", "rival", "n"]]
     for row in rows:
-        cells += [[cell.replace("**", "").replace("`", "") for cell in line] for line in _lines(_as_json(row))]
+        cells += [[cell.replace("**", "").replace("`", "") for cell in line] for line in _lines(as_json(row))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
@@ -135,7 +148,8 @@ def target(against: Mapping[str, Any]) -> str:
     return f"{against['target']:g} met" if over <= 0 else f"{against['target']:g} missed by {over:.0%}"
 
 
-def _as_json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, Any]:
+    """As the file of figures holds it."""
     return asdict(row)
 
 
