@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, never, select, Receiver, RecvTimeoutError, Sender};
 
 use super::bisect::problem;
-use super::chain::{Chain, Level};
+use super::chain::{Chain, Kind, Level};
 use super::listen::START_LIMIT;
 use super::order::{Order, Part};
 use super::plan::{Plan, Step};
@@ -240,15 +240,16 @@ impl Environment {
             };
             let (replaced, below, steps) = (plan.replaces, plan.below, plan.steps);
             match self.build_unseen(below, &steps, &launch, &caller) {
-                Ok(Made::Chain(chain)) => {
+                Ok(made) => {
                     let mut state = self.quietly();
-                    if !matches!(self.put_unseen(&mut state, &replaced, &chain), Ok(true)) {
+                    if let Some((step, why)) = made.refused {
+                        self.refuse(&mut state, &step, why);
+                    }
+                    let new = made.chain.filter(|chain| !replaced.has(chain.id()));
+                    let is_put = new.map(|chain| self.put_unseen(&mut state, &replaced, &chain));
+                    if !matches!(is_put, None | Some(Ok(true))) {
                         return Next::Later;
                     }
-                }
-                Ok(Made::Refused(step, why)) => {
-                    let mut state = self.quietly();
-                    self.refuse(&mut state, &step, why);
                 }
                 // Something has changed, or the environment closes. Whoever did it has rung.
                 Err(_) => return Next::Nothing,
@@ -256,7 +257,7 @@ impl Environment {
         }
     }
 
-    /// Builds one level after the other.
+    /// Builds one level after the other, up to the first that can't be had.
     fn build_unseen(
         &self,
         below: Option<Chain>,
@@ -279,8 +280,16 @@ impl Environment {
             let level = match built {
                 Ok(Ok(level)) => level,
                 Ok(Err(why)) => {
-                    self.give_up(chain.as_ref());
-                    return Ok(Made::Refused(step.clone(), why));
+                    // A part of the import set would be less than what there is.
+                    let (whole, rest) = match step.kind {
+                        Kind::Imports => (None, chain),
+                        Kind::Learned | Kind::Own => (chain, None),
+                    };
+                    self.give_up(rest.as_ref());
+                    return Ok(Made {
+                        chain: whole,
+                        refused: Some((step.clone(), why)),
+                    });
                 }
                 Err(error) => {
                     self.give_up(chain.as_ref());
@@ -292,7 +301,10 @@ impl Environment {
                 Some(chain) => chain.with(level),
             });
         }
-        chain.map(Made::Chain).ok_or(Error::NoTemplate)
+        Ok(Made {
+            chain,
+            refused: None,
+        })
     }
 
     fn give_up(&self, chain: Option<&Chain>) {
@@ -377,9 +389,9 @@ fn unexpected(step: &Step, loaded: &BTreeMap<String, Option<String>>) -> Vec<(St
 }
 
 /// How one piece of work went.
-enum Made {
-    Chain(Chain),
-    Refused(Step, Refusal),
+struct Made {
+    chain: Option<Chain>,
+    refused: Option<(Step, Refusal)>,
 }
 
 /// Why a level can't be had.

@@ -251,7 +251,11 @@ impl Environment {
             }
         };
         let took = scanning.elapsed().as_micros();
-        log::debug!("scanned {} files, parsed {} ({took} us)", scan.files, scan.parsed);
+        log::debug!(
+            "scanned {} files, parsed {} ({took} us)",
+            scan.files,
+            scan.parsed
+        );
         state.problems.log_new(&scan.problems);
         state.own.modules = scan.own.clone().unwrap_or_default();
         let reason = match &state.imports {

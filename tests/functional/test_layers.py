@@ -11,6 +11,7 @@ from support import Project, is_alive, wait_until
 
 from firehot import Environment
 
+# What the runs of a test import is no matter here: `learn=False` throughout.
 COUNTS = "import builtins\nbuiltins.made = getattr(builtins, 'made', []) + [__name__]\n"
 
 
@@ -45,7 +46,7 @@ def imports(project: Project, *names: str) -> None:
 @linux_only
 def test_an_added_import_is_all_that_is_imported(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         assert environment.update_environment() is True
@@ -56,7 +57,7 @@ def test_an_added_import_is_all_that_is_imported(project: Project) -> None:
 
 def test_an_import_that_goes_takes_only_its_layer(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         environment.update_environment()
@@ -71,7 +72,7 @@ def test_an_import_that_goes_takes_only_its_layer(project: Project) -> None:
 
 def test_a_file_of_a_layer_that_changes_takes_only_that_layer(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         environment.update_environment()
@@ -88,7 +89,7 @@ def test_a_file_of_a_layer_that_changes_takes_only_that_layer(project: Project) 
 
 def test_a_file_of_the_base_that_changes_takes_all(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         environment.update_environment()
@@ -104,7 +105,7 @@ def test_a_layer_sees_the_host_as_it_is_when_it_is_made(project: Project, monkey
     imports(project, "dep_a")
     folder = project.root / "elsewhere"
     folder.mkdir()
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         monkeypatch.setenv("SET_LATER", "here")
         monkeypatch.chdir(folder)
@@ -121,7 +122,7 @@ def test_what_imports_of_a_layer_set_counts_in_children(project: Project) -> Non
     project.dependency("sets.py", "import os, sys\nos.environ['BY_LAYER'] = '1'\nsys.path.append('/by/layer')\n")
     project.dependency("dep_a.py", "import os\nos.environ['BY_BASE'] = '1'\n")
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         imports(project, "dep_a", "sets")
         environment.update_environment()
         seen = environment.run(lambda: (os.environ.get("BY_BASE"), os.environ.get("BY_LAYER"), "/by/layer" in sys.path))
@@ -131,7 +132,7 @@ def test_what_imports_of_a_layer_set_counts_in_children(project: Project) -> Non
 def test_a_layer_that_ends_the_interpreter_is_told_and_the_base_goes_on(project: Project) -> None:
     project.dependency("ends.py", "import os\nos._exit(3)\n")
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "ends", "dep_b")
         assert environment.update_environment() is True
@@ -143,7 +144,7 @@ def test_a_layer_that_ends_the_interpreter_is_told_and_the_base_goes_on(project:
 @linux_only
 def test_a_killed_layer_is_made_again_on_the_same_base(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         environment.update_environment()
@@ -156,7 +157,7 @@ def test_a_killed_layer_is_made_again_on_the_same_base(project: Project) -> None
 
 def test_a_killed_base_takes_its_layers_and_their_children(project: Project) -> None:
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         base = template_of(environment)
         imports(project, "dep_a", "dep_b")
         environment.update_environment()
@@ -175,7 +176,7 @@ def test_an_import_that_patches_what_lies_below_is_done_in_order(project: Projec
         "gevent/monkey.py", "import builtins\nsaved = {'os': 1}\nbuiltins.early = list(getattr(builtins, 'made', []))\n"
     )
     imports(project, "dep_a")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         imports(project, "gevent.monkey", "dep_a")
         environment.update_environment()
 
@@ -190,7 +191,7 @@ def test_an_import_that_patches_what_lies_below_is_done_in_order(project: Projec
 @linux_only
 def test_what_is_edited_stands_above_what_is_installed(project: Project) -> None:
     imports(project, "dep_a", "pluggy")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         loaded = environment.run(lambda: list(sys.modules))
         assert loaded.index("pluggy") < loaded.index("dep_a")
         base = parent_of(template_of(environment))
@@ -204,7 +205,7 @@ def test_many_layers_are_joined_in_the_background(project: Project) -> None:
     names = [f"dep_{number}" for number in range(5)]
     for name in names:
         project.dependency(f"{name}.py", COUNTS)
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         for count in range(1, 5):
             imports(project, *names[:count])
             environment.update_environment()
@@ -223,7 +224,7 @@ def test_layers_that_are_joined_are_in_the_order_of_a_cold_start(project: Projec
     names = [f"dep_{number}" for number in range(4)]
     for name in names:
         project.dependency(f"{name}.py", COUNTS)
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         for count in range(1, 5):
             imports(project, *reversed(names[:count]))
             environment.update_environment()
