@@ -234,8 +234,8 @@ class Environment:
         """Scans the project again; when its imports have changed, builds a template with these and swaps it in.
 
         What is still wanted and still true is kept: an added import is imported in a layer, a fork of the template that
-        was there. A template that is not true any more (an upgraded package, another variable) is replaced as well; before a call
-        that happens without being asked for.
+        was there. A template that is not true any more (an upgraded package, another variable) is replaced as well;
+        before a call that happens without being asked for.
 
         Children that run go on undisturbed in the old one, which exits after the last of them.
 

@@ -206,14 +206,14 @@ def test_many_layers_are_joined_in_the_background(project: Project) -> None:
     for name in names:
         project.dependency(f"{name}.py", COUNTS)
     with project.open(learn=False) as environment:
+        base = template_of(environment)
         for count in range(1, 5):
             imports(project, *names[:count])
             environment.update_environment()
             assert environment.run(made) == names[:count]
-        layer = template_of(environment)
         assert wait_until(lambda: parent_of(template_of(environment)) == os.getpid()), "a flat one serves"
         assert environment.run(made) == names[:4]
-        assert wait_until(lambda: not is_alive(layer))
+        assert wait_until(lambda: not is_alive(base))
         imports(project, *names)
         environment.update_environment()
         assert environment.run(made) == names
