@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import atexit
 import gc
-import importlib
 import io
 import os
 import pickle
@@ -134,7 +133,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
             stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
     os.chdir(state["cwd"])
     _uncover(inherited)
-    importlib.invalidate_caches()
+    _process.invalidate_finders()
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
     pthread_sigmask(signal.SIG_SETMASK, inherited.mask)

@@ -9,6 +9,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from posix import _exit, close, dup2, getppid
 from typing import Any
 
@@ -149,6 +150,33 @@ def fresh_main(state: dict[str, Any]) -> None:
         main.__spec__ = ModuleSpec(state["main_name"], None, origin=state["main_file"])
         main.__package__ = main.__spec__.parent
     sys.modules["__main__"] = main
+
+
+def invalidate_finders() -> None:
+    """`importlib.invalidate_caches`, without its import of `importlib.metadata` (from 3.13 on).
+
+    That takes 10 ms, to empty a cache that nobody can have filled.
+    """
+    for finder in sys.meta_path:
+        if finder is PathFinder and _METADATA not in sys.modules:
+            sys.modules[_METADATA] = _NO_METADATA
+            try:
+                finder.invalidate_caches()
+            finally:
+                del sys.modules[_METADATA]
+        elif (invalidate := getattr(finder, "invalidate_caches", None)) is not None:
+            invalidate()
+
+
+class _NoCache:
+    @staticmethod
+    def invalidate_caches() -> None:
+        """Nothing is in it."""
+
+
+_METADATA = "importlib.metadata"
+_NO_METADATA: Any = types.ModuleType(_METADATA)
+_NO_METADATA.MetadataPathFinder = _NoCache
 
 
 def flush_streams() -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import _socket
 import gc
-import importlib
 import os
 import pickle
 import select
@@ -304,7 +303,7 @@ class Template:
         os.chdir(_decode(header["cwd"]))
         sys.argv[:] = setup["argv"]
         _process.fresh_main(setup)
-        importlib.invalidate_caches()
+        _process.invalidate_finders()
         self._recorder = _stamp.Recorder(header["launched"], is_layer=True)
         self._care = self._inherited.care = self._care.above(setup.get("fork", {}))
 
