@@ -83,13 +83,18 @@ impl Lessons {
     pub(super) fn refuse(&mut self, step: &Step, why: Refusal) {
         match (why, step.items.as_slice()) {
             (Refusal::Names(all), items) => {
-                for (name, reason) in all {
-                    self.learned.failed(&name, &reason);
-                    // It may have been found below one of them.
-                    let asked = |item: &&PreloadItem| item.module == name;
-                    if items.iter().find(asked).is_none() {
-                        self.most = (items.len() / 2).max(1);
+                for (name, reason) in &all {
+                    self.learned.failed(name, reason);
+                }
+                // What was found below one of them may be nothing that was learned: the same is never tried again.
+                let is_asked = |name: &String| items.iter().any(|item| item.module == *name);
+                match (items, all.first()) {
+                    (_, _) if all.iter().any(|(name, _)| is_asked(name)) => {}
+                    ([only], Some((name, reason))) => {
+                        let reason = format!("{name}: {reason}");
+                        self.learned.failed(&only.module, &reason);
                     }
+                    (_, _) => self.most = (items.len() / 2).max(1),
                 }
             }
             (Refusal::Whole(reason), [only]) => {

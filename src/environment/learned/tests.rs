@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use super::super::background::Refusal;
+use super::super::chain::Kind;
+use super::super::lessons::Lessons;
+use super::super::plan::{import_set, Step};
 use super::*;
 use crate::scan::ScanRequest;
 
@@ -327,4 +331,31 @@ fn a_path_that_is_no_text_comes_back_as_it_was() {
     let file = project.open().file_of("a").unwrap();
     assert_eq!(file.as_os_str().as_bytes(), b"/site/caf\xe9.py");
     assert_eq!(file.parent(), Some(Path::new("/site")));
+}
+
+#[test]
+fn what_is_refused_is_never_tried_again_as_it_was() {
+    let project = Project::new();
+    let mut learned = project.open();
+    project.hear(
+        &mut learned,
+        &[("shared.a", None, 9), ("shared.b", None, 9)],
+    );
+    let mut lessons = Lessons::new(learned, true);
+    // `shared` has no `__init__`, and was not learned itself.
+    for (items, left) in [(2, 2), (1, 1), (1, 0)] {
+        let mut items_now = lessons.learned.wanted(&BTreeSet::new());
+        items_now.truncate(items);
+        let step = Step {
+            kind: Kind::Learned,
+            imports: import_set(&items_now),
+            items: items_now,
+            files: Vec::new(),
+            left: BTreeSet::new(),
+            expected: BTreeMap::new(),
+        };
+        let why = vec![("shared".to_owned(), "a thread".to_owned())];
+        lessons.refuse(&step, Refusal::Names(why));
+        assert_eq!(names(&lessons.learned).len(), left);
+    }
 }
