@@ -12,7 +12,7 @@ import pytest
 from support import Scripts
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["context", "environment", "errors", "hooks", "naming", "process"]
+MODULES = ["context", "environment", "errors", "hooks", "naming", "process", "watch"]
 
 
 def code_blocks(file: str) -> list[str]:

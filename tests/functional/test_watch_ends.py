@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
+import select
 import shutil
 import signal
 import subprocess
@@ -272,6 +274,31 @@ def test_it_works_under_uvloop(scripts: Scripts, script_package: str) -> None:
         """
     )
     assert finished.ok() == "1\n"
+
+
+# -- the guide -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["follow()", "asyncio.run(follow_in_asyncio())"])
+def test_the_loops_of_the_guide_run_until_ctrl_c(
+    scripts: Scripts, script_package: str, nothing_is_left: str, call: str
+) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs/guide.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    name = call.removeprefix("asyncio.run(").rstrip("()")
+    (loop,) = [block for block in blocks if f"def {name}()" in block]
+    work = "import asyncio\nfrom firehot import isolate_imports\ndef work(value):\n    return value\n"
+    with scripts.start(f"{work}{loop}\ntry:\n    {call}\nexcept KeyboardInterrupt:\n    pass\n") as process:
+        assert process.stdout is not None
+        file = scripts.folder / script_package / "app.py"
+        # It does not say when it has begun to watch.
+        while not select.select([process.stdout], [], [], 0.2)[0]:
+            assert process.poll() is None
+            os.utime(file)
+        assert read_line(process).startswith("changed: ")
+        interrupt(process)
+        _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 0, stderr
 
 
 # -- polling -------------------------------------------------------------------------------------
