@@ -69,8 +69,9 @@ _WORDS = """\
   runs the same function of the same module.
 - **bare `os.fork()`** is the limit: a process that has imported the same modules, `gc.collect()`ed and `gc.freeze()`d,
   forks itself; the child imports the first-party modules, runs the function, writes a pickle to a pipe and ends by
-  `os._exit`. It is timed until the parent has the result; *and `waitpid`* until the child has ended, as `result` waits
-  for. Nothing is checked or reset in that child, and its output is not told apart from its parent's.
+  `os._exit`. It is timed until the parent has the result, which is when `result` returns; *and `waitpid`* until the
+  child has been waited for. Nothing is checked or reset in that child, and its output is not told apart from its
+  parent's.
 - **stdlib forkserver**: `multiprocessing` with `set_forkserver_preload` of the same modules, and of `__main__`, so that
   no child imports that again; from `Process(...)` to `recv`.
 - **cold `python`**: `python -c` that calls the function and prints its result. In bursts, four at a time.
