@@ -17,7 +17,6 @@ from pathlib import Path
 from benches import report
 from benches.bench import Bench, say
 from benches.rows import GROUPS
-from benches.runner.table import Row
 from benches.stacks import STACKS
 
 
@@ -25,21 +24,19 @@ def main() -> None:
     options = _options()
     if options.cpus:
         os.sched_setaffinity(0, {int(cpu) for cpu in options.cpus.split(",")})
-    rows: dict[str, list[Row]] = {}
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="firehot-bench-") as folder:
         stacks = tuple(STACKS[name] for name in options.stacks)
         bench = Bench(Path(folder), options.quick, stacks)
         for name in options.rows:
             began = time.monotonic()
-            rows[name] = GROUPS[name](bench)
-            print(report.terminal(rows[name]), flush=True)
+            rows = GROUPS[name](bench)
+            print(report.terminal(rows), flush=True)
             say(f"{name}: {time.monotonic() - began:.0f} s")
+            if rows and not options.print:
+                # After each group, so that whoever interrupts the rest keeps it.
+                report.write(report.merge(name, rows))
     say(f"all: {time.monotonic() - start:.0f} s")
-    if options.print:
-        return
-    facts = report.merge(rows, quick=options.quick)
-    report.write(facts)
 
 
 def _options() -> argparse.Namespace:

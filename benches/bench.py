@@ -99,6 +99,8 @@ class Bench:
                     settings = {key: value for key, value in settings.items() if key not in missing}
                 rival = opened.enter_context(self.rival(script, stack, over, modules, settings))
                 rival.ask("open")
+                if script == "firehot_now":
+                    rival.ask("settle")
                 rivals[name] = rival
             yield rivals
 

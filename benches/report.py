@@ -12,9 +12,10 @@ from typing import Any
 
 from benches import chart, environments
 from benches.environments import ROOT
+from benches.rows import GROUPS
 from benches.runner.statistics import Spread
 from benches.runner.table import Row
-from benches.stacks import STACKS
+from benches.stacks import OLD, STACKS
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 FACTS = ROOT / "docs" / "benchmarks.json"
@@ -93,15 +94,11 @@ _WORDS = """\
   in the project, which no run imports."""
 
 
-def merge(rows: Mapping[str, list[Row]], *, quick: bool) -> dict[str, Any]:
-    """The figures of this run, over those of the page where a group was not measured."""
-    from benches.rows import GROUPS
-
+def merge(name: str, rows: list[Row]) -> dict[str, Any]:
+    """The figures of the page, with those of one group put in."""
     before: dict[str, Any] = json.loads(FACTS.read_text()) if FACTS.exists() else {"groups": {}}
-    when = {"date": time.strftime("%Y-%m-%d"), **_machine(), "quick": quick}
-    groups = before["groups"] | {
-        name: {**when, "rows": [as_json(row) for row in found]} for name, found in rows.items()
-    }
+    measured = {"date": time.strftime("%Y-%m-%d"), **_machine(), "rows": [as_json(row) for row in rows]}
+    groups = before["groups"] | {name: measured}
     versions = {
         stack.name: {
             name: version
@@ -115,8 +112,6 @@ def merge(rows: Mapping[str, list[Row]], *, quick: bool) -> dict[str, Any]:
 
 def write(facts: Mapping[str, Any]) -> None:
     """Writes the page, its figures and its chart."""
-    from benches.stacks import OLD
-
     FACTS.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     rows = [row for group in facts["groups"].values() for row in group["rows"]]
     CHART.write_text(chart.draw(rows), "utf-8")
