@@ -23,7 +23,7 @@ from support import (
     zombies_of,
 )
 
-from firehot import hooks
+from firehot import Watch, hooks
 from firehot.environment import Environment
 
 _PATIENCE = 2.0
@@ -98,6 +98,16 @@ def env(project: Project) -> Iterator[Environment]:
     """An open environment of an empty project."""
     with project.open() as environment:
         yield environment
+
+
+@pytest.fixture
+def watch(project: Project) -> Iterator[Watch]:
+    """A watch of a project with a few files."""
+    project.write("app.py", "one = 1\n")
+    project.write("data/table.csv", "a,b\n")
+    project.write("sub/deep/module.py", "")
+    with project.open() as environment, environment.watch() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ fn compare(seed: u64, edits: usize) -> (usize, usize) {
         };
         known = now;
         let plan = Plan::new(&project.request(), scanner.places());
-        watcher.follow(plan, &mut nobody).unwrap();
+        watcher.follow(plan);
         let cold = Scanner::new(project.request()).scan();
         match (&scan, &cold) {
             (Ok(scan), Ok(cold)) => {

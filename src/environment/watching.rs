@@ -64,8 +64,12 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<Scan, Error> {
         let watcher = self.watcher();
+        let is_first = state.imports.is_none();
         let told = match &watcher {
-            Some(watcher) if self.config.watch => watcher.ask(&mut || caller.attend())?,
+            // The first scan does not wait until all is watched; so the second looks at everything once more.
+            Some(watcher) if self.config.watch && !is_first => {
+                watcher.ask(&mut || caller.attend())?
+            }
             Some(_) | None => Told::Anything,
         };
         let scan = match told {
@@ -79,7 +83,7 @@ impl Environment {
             // The scan may have come to other places.
             if state.watched.as_ref() != Some(state.scanner.places()) {
                 let plan = Plan::new(&self.config.scan, state.scanner.places());
-                watcher.follow(plan, &mut || caller.attend())?;
+                watcher.follow(plan);
                 state.watched = Some(state.scanner.places().clone());
             }
         }

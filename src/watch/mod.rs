@@ -82,18 +82,10 @@ impl Watcher {
         })
     }
 
-    /// Watches something else from now on.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`], [`Error::Closed`].
-    pub fn follow(
-        &self,
-        plan: Plan,
-        attend: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let (answer, done) = bounded(1);
-        self.send(Message::Follow(plan, answer))?;
-        wait_for(&done, attend)
+    /// Watches something else, before the next question is answered.
+    pub fn follow(&self, plan: Plan) {
+        // Closed: nobody will ask again.
+        let _ = self.send(Message::Follow(plan));
     }
 
     /// What a scan has to look at. Everything that was heard of is forgotten with it.

@@ -311,9 +311,9 @@ fn a_scan_that_came_to_a_new_place_is_followed_by_one_of_everything() {
     );
     assert_eq!(watcher.ask(&mut nobody).unwrap(), nothing);
     let wider = Plan::new(&request_of(&app), &BTreeSet::from([lib.clone()]));
-    watcher.follow(wider.clone(), &mut nobody).unwrap();
+    watcher.follow(wider.clone());
     assert_eq!(watcher.ask(&mut nobody).unwrap(), Told::Anything);
-    watcher.follow(wider, &mut nobody).unwrap();
+    watcher.follow(wider);
     assert_eq!(watcher.ask(&mut nobody).unwrap(), nothing);
     fs::write(lib.join("a.py"), "").unwrap();
     let told = Told::Changed(BTreeSet::from([lib.join("a.py")]));

@@ -37,7 +37,7 @@ pub(super) enum Message {
     Ask(Sender<Told>),
     /// The answer to the last question was of no use.
     Doubt,
-    Follow(Plan, Sender<()>),
+    Follow(Plan),
     Close,
 }
 
@@ -133,10 +133,7 @@ impl Worker {
                 }
                 Some(Message::Ask(answer)) => self.wait_for_mark(Waiting::Scan(answer)),
                 Some(Message::Doubt) => self.is_in_doubt = true,
-                Some(Message::Follow(plan, answer)) => {
-                    self.follow(plan);
-                    let _ = answer.send(());
-                }
+                Some(Message::Follow(plan)) => self.follow(plan),
                 Some(Message::Close) => break,
                 None => {}
             }
