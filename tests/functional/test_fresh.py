@@ -17,7 +17,8 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems 
 INOTIFY = "anon_inode:inotify"
 CHECKED = re.compile(r"(\d+) files are as they were \(\d+ us, (\d+) looked at\)")
 
-# What the scripts have in common: a module of the site folder, runs that tell what is in it, and changes in between.
+# What the scripts have in common: a module of the site folder, runs that tell what is in it, and changes in between. A
+# layer of what runs have imported would be looked at once itself.
 OPENED = """
     import importlib, os, pkgutil, subprocess, sys
     from pathlib import Path
@@ -44,7 +45,7 @@ def site(scripts: Scripts, script_package: str) -> Path:
 
 def run(scripts: Scripts, site: Path, steps: str, before: Sequence[str] = (), level: str = "debug") -> Finished:
     """Runs these steps in an open environment; `before` stands before the command."""
-    body = OPENED + "\n    with isolate_imports('my_package') as environment:\n" + steps
+    body = OPENED + "\n    with isolate_imports('my_package', learn=False) as environment:\n" + steps
     script = scripts.save(body)
     command = [*before, sys.executable, str(script), str(site)]
     finished = scripts.run_command(command, env={"FIREHOT_LOG_LEVEL": level})
