@@ -123,13 +123,14 @@ impl Chain {
 
     fn has_name(&self, module: &str, name: &str) -> bool {
         let pair = (module.to_owned(), name.to_owned());
-        let full = if name.is_empty() {
-            module.to_owned()
-        } else {
-            format!("{module}.{name}")
-        };
-        self.levels()
-            .any(|level| level.held.contains_key(&pair) || level.loaded.contains(&full))
+        let mut levels = self.levels();
+        levels.any(|level| level.held.contains_key(&pair)) || self.has_loaded(module, name)
+    }
+
+    /// Whether a module, or the one of this name below it, came into `sys.modules`.
+    pub(super) fn has_loaded(&self, module: &str, name: &str) -> bool {
+        let full = full_name(module, name);
+        self.levels().any(|level| level.loaded.contains(&full))
     }
 
     /// What differs in the host's own state, level by level.
@@ -182,6 +183,15 @@ impl Found {
             }
         }
         self
+    }
+}
+
+/// The dotted name of a pair.
+pub(super) fn full_name(module: &str, name: &str) -> String {
+    if name.is_empty() {
+        module.to_owned()
+    } else {
+        format!("{module}.{name}")
     }
 }
 

@@ -45,6 +45,9 @@ impl Lessons {
         let mut items = self.learned.wanted(&loaded);
         // One that failed was tried.
         items.retain(|item| anew || main.missing(item).is_some());
+        if items.is_empty() {
+            self.most = usize::MAX;
+        }
         if items.is_empty() || (!anew && !self.learned.is_worth_it(&loaded)) {
             return None;
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::build::Started;
-use super::chain::{pairs, Chain, Found, Kind, Level, Pair};
+use super::chain::{full_name, pairs, Chain, Found, Kind, Level, Pair};
 use super::left_out::top;
 use super::order::{Order, Part};
 use super::report::Report;
@@ -230,6 +230,13 @@ impl Environment {
             if level.kind == Kind::Learned {
                 let names = level.report.modules.iter().map(|(name, _)| name.clone());
                 report.learned.extend(names);
+            }
+        }
+        // What had come with others was not asked for again.
+        let wanted = state.left_out.wanted(imports);
+        for (module, name) in wanted.iter().flat_map(|(_, item)| pairs(item)) {
+            if chain.has_loaded(&module, &name) {
+                report.has_also(full_name(&module, &name));
             }
         }
         report.leave_out(state.left_out.verdicts(imports));

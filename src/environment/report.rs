@@ -93,6 +93,13 @@ impl Report {
             .extend(skipped.map(|(name, each)| (name.clone(), each.clone())));
     }
 
+    /// It has this as well, though nobody knows how long its import took.
+    pub(super) fn has_also(&mut self, name: String) {
+        if !self.modules.iter().any(|(each, _)| *each == name) {
+            self.modules.push((name, 0));
+        }
+    }
+
     /// Says of each package what its trial has shown.
     pub(super) fn judge(&mut self, census: &Census) {
         for package in std::mem::take(&mut self.packages) {
