@@ -21,12 +21,8 @@ def test_no_write_that_was_finished_before_an_exec_is_missed(
     ways: Counter[str] = Counter()
     missed = []
     try:
-<<<<<<< HEAD
-        with measure("writes in 11 ways, each followed by a run", tries) as outcome, project.open(learn=False) as environment:
-=======
         counted = measure("writes in 11 ways, each followed by a run", tries)
         with counted as outcome, project.open(learn=False) as environment:
->>>>>>> 109f53e (Count what a check looks at without layers in the background)
             template, values = environment.run(stampwork.look)
             assert values == modules.values
             for _ in range(tries):
