@@ -52,6 +52,22 @@ def watch() -> None:
 
 def _timed(begin: Callable[..., None], end: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
     note, clock, thread, loaded = _ended.append, perf_counter_ns, get_ident, _loaded
+    names = begin.__code__.co_names, end.__code__.co_names
+    if names == (("_name", "_lock"), ("_lock", "release")):
+        # The same without calls of what is replaced: half of the cost.
+        def init(self: Any, name: str) -> None:
+            self._name = name
+            self._lock = None
+            self._began = 0 if name in loaded else clock()
+
+        def leave(self: Any, *args: Any, **kwargs: Any) -> None:
+            try:
+                if self._began and (not args or args[0] is None):
+                    note((self._name, self._began, clock(), thread()))
+            finally:
+                self._lock.release()
+
+        return _hidden(init, "__init__"), _hidden(leave, "__exit__")
 
     def __init__(self: Any, name: str) -> None:
         begin(self, name)
@@ -60,15 +76,18 @@ def _timed(begin: Callable[..., None], end: Callable[..., None]) -> tuple[Callab
 
     def __exit__(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            if self._began and not (args and args[0]):
+            if self._began and (not args or args[0] is None):
                 note((self._name, self._began, clock(), thread()))
         finally:
             end(self, *args, **kwargs)
 
-    # An interrupt may fall into either: Python leaves its own import system out of what it shows.
-    for function in (__init__, __exit__):
-        function.__code__ = function.__code__.replace(co_filename="<frozen importlib._bootstrap>")
-    return __init__, __exit__
+    return _hidden(__init__, "__init__"), _hidden(__exit__, "__exit__")
+
+
+def _hidden(function: Callable[..., None], name: str) -> Callable[..., None]:
+    """An interrupt may fall into it: Python leaves its own import system out of what it shows."""
+    function.__code__ = function.__code__.replace(co_filename="<frozen importlib._bootstrap>", co_name=name)
+    return function
 
 
 # -- in the child --------------------------------------------------------------------------------
