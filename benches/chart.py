@@ -50,7 +50,7 @@ def _bar(row: Mapping[str, Any], against: Mapping[str, Any], top: float, scale: 
     middle = top + _BAR / 2
     kind = "met" if median <= 1 else "missed"
     figure = f"{against['ratio']['median']:.2f} (target {against['target']:g})"
-    right = _LABELS + scale * max(high, median) + 8
+    right = _LABELS + scale * max(high, median, 1.0) + 8
     return [
         f'<text class="small" x="{_LABELS - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(label)}</text>',
         f'<rect class="{kind}" x="{_LABELS}" y="{top}" width="{scale * median:.1f}" height="{_BAR}" rx="2"/>',

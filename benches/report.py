@@ -21,7 +21,18 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 FACTS = ROOT / "docs" / "benchmarks.json"
 CHART = ROOT / "docs" / "benchmarks.svg"
 SCALES = {"ms": 1e3, "us": 1e6, "s": 1.0, "MB": 1.0 / (1 << 20)}
-_COLUMNS = ("subject", "what", "against", "ratio", "middle half", "target", "firehot", "rival", "rounds")
+_COLUMNS = (
+    "subject",
+    "what",
+    "against",
+    "ratio",
+    "middle half",
+    "of the least",
+    "target",
+    "firehot",
+    "rival",
+    "rounds",
+)
 _HEAD = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
 _PAGE = """# Benchmarks
@@ -29,7 +40,8 @@ _PAGE = """# Benchmarks
 Written by `make bench`. Firehot and its rivals measure in turns, in one run on one machine, in an order that differs
 from round to round, with 20 ms of idleness between turns. **ratio** is the median over the rounds of firehot's figure
 by the rival's in the same round: below 1 is faster, or smaller. **middle half** is where the middle half of these
-ratios lies. The columns *firehot* and *rival* are medians, with the least value in brackets.
+ratios lies; **of the least** is firehot's least figure by the rival's, which a busy machine changes less. The columns
+*firehot* and *rival* are medians, with the least value in brackets.
 
 {machine}
 
@@ -127,7 +139,7 @@ def write(facts: Mapping[str, Any]) -> None:
 
 def terminal(rows: Iterable[Row]) -> str:
     """The rows in aligned columns."""
-    cells = [["", "what", "against", "ratio", "middle half", "target", "firehot", "rival", "n"]]
+    cells = [["", "what", "against", "ratio", "middle half", "least", "target", "firehot", "rival", "n"]]
     for row in rows:
         cells += [[cell.replace("**", "").replace("`", "") for cell in line] for line in _lines(as_json(row))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
@@ -159,13 +171,14 @@ def _group(name: str, rows: list[dict[str, Any]]) -> str:
 def _lines(row: Mapping[str, Any]) -> list[list[str]]:
     start = [row["subject"], row["what"]]
     if not row["against"]:
-        return [[*start, "", "", "", "", _amount(row["ours"], row["unit"]), "", str(row["ours"]["count"])]]
+        return [[*start, "", "", "", "", "", _amount(row["ours"], row["unit"]), "", str(row["ours"]["count"])]]
     return [
         [
             *start,
             against["rival"],
             f"**{_ratio(against['ratio']['median'])}**",
             f"{_ratio(against['ratio']['low'])} to {_ratio(against['ratio']['high'])}",
+            _ratio(row["ours"]["least"] / against["theirs"]["least"]),
             target(against),
             _amount(row["ours"], row["unit"]),
             _amount(against["theirs"], row["unit"]),
