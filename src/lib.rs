@@ -13,12 +13,14 @@
 //! | [`stamp`] | what a template depends on, and whether it still holds | what follows when it does not |
 //! | [`watch`] | what changes on disk below the folders that a scan covers | what follows from it |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
+//! | `cache` | a file in the user's cache folder, read and replaced whole | its content |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
-//! Arrows go one way: bindings -> environment -> supervisor, watch, stamp -> scan, protocol, error. The Python code that runs
+//! Arrows go one way: bindings -> environment -> supervisor, watch, stamp -> scan, protocol, cache, error. The Python code that runs
 //! inside the template and the child is in `firehot/_template.py` and `firehot/_child.py`.
 #![deny(unsafe_code)]
 
+mod cache;
 pub mod environment;
 pub mod error;
 pub mod protocol;

@@ -5,7 +5,6 @@ mod asides;
 mod background;
 mod bisect;
 mod build;
-mod cache;
 mod chain;
 mod exec;
 mod judge;

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::cache;
 use super::left_out::{Retry, Why};
+use crate::cache;
 use crate::protocol::findings::FileText;
 use crate::protocol::message::PreloadItem;
 use crate::stamp::{Start, Touched};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::cache;
+use crate::cache;
 use crate::protocol::findings::FileText;
 use crate::stamp::Touched;
 

@@ -16,7 +16,7 @@ use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 ///
 /// # Errors
 /// There is none, or it could be somebody else's.
-pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
     check(folder_of(file)?)?;
     let mut open = OpenOptions::new()
         .read(true)
@@ -35,7 +35,7 @@ pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// What the system says, or the folder could be somebody else's.
-pub(super) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let folder = folder_of(file)?;
     DirBuilder::new()
         .recursive(true)
