@@ -3,75 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
-use firehot::scan::{ImportSet, Scan, ScanError, ScanRequest, Scanner, Severity};
-use tempfile::TempDir;
+use firehot::scan::{ScanError, Scanner, Severity};
 
-/// A project's folder (on the search path), and a folder of installed distributions beside it.
-struct Project {
-    folder: TempDir,
-}
-
-impl Project {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let project = Self {
-            folder: TempDir::new().unwrap(),
-        };
-        for name in ["root", "site", "lib"] {
-            fs::create_dir(project.path(name)).unwrap();
-        }
-        project.write("lib/os.py", "");
-        for (path, text) in files {
-            project.write(path, text);
-        }
-        project
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn request(&self, package: &str, locations: &[&str]) -> ScanRequest {
-        ScanRequest {
-            package: package.to_owned(),
-            locations: locations.iter().map(|path| self.path(path)).collect(),
-            sys_path: vec![self.path("root"), self.path("lib"), self.path("site")],
-            site_folders: vec![self.path("lib"), self.path("site")],
-            builtin_modules: vec!["sys".to_owned()],
-            stdlib_modules: vec!["sys".to_owned(), "os".to_owned()],
-            ..ScanRequest::default()
-        }
-    }
-
-    fn scanner(&self, package: &str, locations: &[&str]) -> Scanner {
-        Scanner::new(self.request(package, locations))
-    }
-
-    fn scan(&self, package: &str, locations: &[&str]) -> Scan {
-        self.scanner(package, locations).scan().unwrap()
-    }
-
-    fn app(&self) -> Scan {
-        self.scan("app", &["root/app"])
-    }
-}
-
-fn modules(set: &ImportSet) -> Vec<String> {
-    set.imports
-        .iter()
-        .map(|import| match import.names.as_slice() {
-            [] => import.module.clone(),
-            names => format!("{}:{}", import.module, names.join(",")),
-        })
-        .collect()
-}
+mod project;
+use project::{modules, Project};
 
 fn app_of(files: &[(&str, &str)]) -> Vec<String> {
     let scan = Project::new(files).app();

@@ -174,12 +174,16 @@ impl Environment {
     ) -> Result<(Opened, Pump), Error> {
         let (ears, heard) = crossbeam_channel::bounded(HEARD_KEPT);
         let (dispatcher, pump) = Dispatcher::start(config.learn.then_some(ears))?;
+        let mut scanner =
+            Scanner::new(config.scan.clone()).with_own_modules(config.warm_first_party);
+        if let Some(folder) = &config.cache {
+            scanner = scanner.with_store(folder);
+        }
         let environment = Self {
             dispatcher,
             watches: Watches::new(),
             state: Mutex::new(State {
-                scanner: Scanner::new(config.scan.clone())
-                    .with_own_modules(config.warm_first_party),
+                scanner,
                 imports: None,
                 watched: None,
                 left_out: LeftOut::default(),
@@ -259,7 +263,9 @@ impl Environment {
         state.own.modules = scan.own.clone().unwrap_or_default();
         let reason = match &state.imports {
             None => None,
-            Some(before) if before.key() != scan.imports.key() => {
+            Some(before)
+                if !Arc::ptr_eq(before, &scan.imports) && before.key() != scan.imports.key() =>
+            {
                 Some(difference(before, &scan.imports))
             }
             Some(_) if !found.is_empty() => Some(describe(&found.all())),

@@ -1,250 +1,261 @@
-//! What each file said when it was last read, in memory: only changed files are read again, and deleted ones are
-//! forgotten. Owns the threads that read; knows nothing of modules.
+//! What each file said when it was last read: only changed files are read again, and deleted ones are forgotten. Knows
+//! nothing of modules.
 
 #![forbid(unsafe_code)]
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
-use std::hash::Hasher;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::walk::Found;
-use super::{imports_of, FileImports, Problem};
-
-/// A file that changed so lately may change again without a new time: the clock of a file system ticks slowly.
-const UNSETTLED: Duration = Duration::from_secs(2);
+use super::disk::{FileStamp, Identity};
+use super::read::{read, Desk, Reading};
+use super::{threads, FileImports, Problem};
 
 /// How many files keep one thread busy.
-const FILES_PER_THREAD: usize = 32;
+const PER_THREAD: usize = 32;
 
-/// What tells that a file is the one that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    /// Set by the system at every change, also where a tool puts the other time back.
-    changed: (i64, i64),
+/// What one file said, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// None when the file could not be read: it is tried again.
+    pub(super) stamp: Option<FileStamp>,
+    /// The content's hash, while the stamp alone does not tell that the file is the same.
+    pub(super) unsettled: Option<u64>,
+    /// What to go by: what the file says, or said before it broke.
+    pub(super) imports: Arc<FileImports>,
+    /// What is wrong with it, and the line.
+    pub(super) problem: Option<(Option<u32>, String)>,
+    seen: Seen,
 }
 
-impl FileStamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+/// What the current scan has to do with an entry.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Its file is as the entry says.
+    checked: bool,
+    /// The package has it.
+    used: bool,
+}
+
+/// A file of the package.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) identity: Option<Identity>,
+    pub(super) imports: Arc<FileImports>,
+}
+
+/// What has become of the files that the last scan read.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Those that say something else now.
+    pub(super) files: Vec<PathBuf>,
+    /// What was another file before, or can't be read; before and after.
+    pub(super) moved: Vec<(Option<Identity>, Option<Identity>)>,
+}
+
+impl Entry {
+    /// One that an earlier process has found.
+    pub(super) fn stored(
+        stamp: FileStamp,
+        imports: Arc<FileImports>,
+        problem: Option<(Option<u32>, String)>,
+    ) -> Self {
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            stamp: Some(stamp),
+            unsettled: None,
+            imports,
+            problem,
+            seen: Seen::default(),
         }
     }
-
-    fn is_settled(self, now: SystemTime) -> bool {
-        let seconds = u64::try_from(self.changed.0.max(self.modified.0)).unwrap_or_default();
-        now.duration_since(UNIX_EPOCH + Duration::from_secs(seconds))
-            .is_ok_and(|age| age > UNSETTLED)
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    /// None when the file could not be read: it is tried again.
-    stamp: Option<FileStamp>,
-    /// The content's hash, while the stamp alone does not tell that the file is the same.
-    unsettled: Option<u64>,
-    /// What to go by: what the file says, or said before it broke.
-    imports: Arc<FileImports>,
-    problem: Option<Problem>,
 }
 
 /// The results of all files of the last scan.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    entries: BTreeMap<PathBuf, Entry>,
-    /// The entries that this scan has asked for.
-    current: BTreeMap<PathBuf, Entry>,
+    entries: HashMap<PathBuf, Entry>,
     parsed: usize,
-}
-
-/// A file to read.
-#[derive(Clone, Copy)]
-struct Stale<'f> {
-    file: &'f Found,
-    /// Its stamp will tell when it changes again.
-    settled: bool,
-    /// The hash of what it said, if its stamp is the same as then.
-    known: Option<u64>,
-}
-
-enum Reading {
-    /// The same as before, though its stamp could not tell.
-    Same,
-    /// With the content's hash, if the file is unsettled.
-    Parsed(FileImports, Option<u64>),
-    /// Deleted since the walk.
-    Gone,
-    Failed(io::Error),
+    /// Whether what is worth storing has changed.
+    pub(super) dirty: bool,
 }
 
 impl Cache {
-    /// What each file says; none for one that has vanished.
-    pub(super) fn load(&mut self, files: &[Found]) -> Vec<Option<Arc<FileImports>>> {
-        let now = SystemTime::now();
-        let stale: Vec<Stale<'_>> = files
+    /// Starts with what an earlier process has found.
+    pub(super) fn recall(&mut self, entries: impl IntoIterator<Item = (PathBuf, Entry)>) {
+        self.entries.extend(entries);
+    }
+
+    /// The entries to store for the next process.
+    pub(super) fn settled(&self) -> Vec<(PathBuf, Entry)> {
+        let settled = |entry: &Entry| entry.stamp.is_some() && entry.unsettled.is_none();
+        self.entries
             .iter()
-            .filter_map(|file| {
-                let settled = file.stamp.is_settled(now);
-                let known = match self.entries.get(&file.path) {
-                    Some(entry) if entry.stamp == Some(file.stamp) => Some(entry.unsettled?),
-                    Some(_) | None => None,
-                };
-                Some(Stale {
-                    file,
-                    settled,
-                    known,
-                })
-            })
-            .collect();
-        for (at, reading) in read_all(&stale) {
-            if let Some(stale) = stale.get(at) {
-                self.note(stale, reading);
+            .filter(|(_, entry)| settled(entry))
+            .map(|(path, entry)| (path.clone(), entry.clone()))
+            .collect()
+    }
+
+    pub(super) fn knows(&self, path: &Path) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    pub(super) fn imports(&self, path: &Path) -> Option<&Arc<FileImports>> {
+        self.entries.get(path).map(|entry| &entry.imports)
+    }
+
+    fn identity(&self, path: &Path) -> Option<Identity> {
+        Some(self.entries.get(path)?.stamp?.identity())
+    }
+
+    /// Starts a scan: what it does not ask for is forgotten at its end.
+    pub(super) fn begin(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.seen = Seen::default();
+        }
+    }
+
+    /// Looks at `files`, or at all that are known, and reads those that have changed.
+    pub(super) fn check(&mut self, files: Option<Vec<PathBuf>>, now: SystemTime) -> Changes {
+        let files = files.unwrap_or_else(|| self.entries.keys().cloned().collect());
+        let mut changes = Changes::default();
+        for (path, reading) in self.read_all(&files, now) {
+            let before = self.identity(path);
+            let imports = self.imports(path).cloned();
+            self.note(path, reading);
+            let after = self.identity(path);
+            if before != after || after.is_none() {
+                changes.moved.push((before, after));
             }
+            let same = imports.zip(self.imports(path));
+            if !same.is_some_and(|(before, after)| Arc::ptr_eq(&before, after)) {
+                changes.files.push(path.clone());
+            }
+        }
+        changes
+    }
+
+    /// What each file says; none for one that has vanished.
+    pub(super) fn load(&mut self, files: &[PathBuf], now: SystemTime) -> Vec<Option<Loaded>> {
+        for (path, reading) in self.read_all(files, now) {
+            self.note(path, reading);
         }
         files
             .iter()
-            .map(|file| {
-                let entry = self.entries.remove(&file.path)?;
-                let imports = Arc::clone(&entry.imports);
-                self.current.insert(file.path.clone(), entry);
-                Some(imports)
+            .map(|path| {
+                let entry = self.entries.get_mut(path)?;
+                entry.seen.used = true;
+                Some(Loaded {
+                    identity: entry.stamp.as_ref().map(FileStamp::identity),
+                    imports: Arc::clone(&entry.imports),
+                })
             })
             .collect()
     }
 
-    /// Ends a scan: forgets the files that it did not ask for. Tells how many were parsed, and what is wrong.
-    pub(super) fn finish(&mut self) -> (usize, Vec<Problem>) {
-        self.entries = std::mem::take(&mut self.current);
-        let problems = self
-            .entries
-            .values()
-            .filter_map(|entry| entry.problem.clone())
-            .collect();
+    /// Ends a scan: forgets the files that it did not ask for.
+    pub(super) fn finish(&mut self) {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| entry.seen.used);
+        self.dirty |= before != self.entries.len();
+    }
+
+    /// What is wrong with the files, and how many were parsed since the last call.
+    pub(super) fn report(&mut self) -> (usize, Vec<Problem>) {
+        let problems = self.entries.iter().filter_map(|(path, entry)| {
+            let (line, message) = entry.problem.clone()?;
+            Some(Problem {
+                file: path.clone(),
+                line,
+                message,
+            })
+        });
+        let problems = problems.collect();
         (std::mem::take(&mut self.parsed), problems)
     }
 
-    fn note(&mut self, stale: &Stale<'_>, reading: Reading) {
-        let file = stale.file;
-        let before = self.entries.get(&file.path).map(|e| Arc::clone(&e.imports));
+    /// Reads what is not known to be as it was. The files that are the same by their stamp are left out.
+    fn read_all<'f>(
+        &mut self,
+        files: &'f [PathBuf],
+        now: SystemTime,
+    ) -> Vec<(&'f PathBuf, Reading)> {
+        let all = threads::map(files, PER_THREAD, Desk::default, |desk, path| {
+            let entry = self.entries.get(path);
+            match entry {
+                Some(entry) if entry.seen.checked => Reading::Same,
+                Some(_) | None => read(path, entry, now, desk),
+            }
+        });
+        let mut changed = Vec::new();
+        for (path, reading) in files.iter().zip(all) {
+            match reading {
+                Reading::Same => {}
+                Reading::Settled(_) | Reading::Parsed(..) | Reading::Gone | Reading::Failed(_) => {
+                    changed.push((path, reading));
+                }
+            }
+        }
+        changed
+    }
+
+    fn note(&mut self, path: &Path, reading: Reading) {
+        let before = self.entries.get_mut(path);
         let entry = match reading {
-            Reading::Same => {
-                if let Some(entry) = self.entries.get_mut(&file.path) {
-                    entry.unsettled = entry.unsettled.filter(|_| !stale.settled);
+            Reading::Same => return,
+            Reading::Settled(settled) => {
+                if let Some(entry) = before {
+                    entry.unsettled = entry.unsettled.filter(|_| !settled);
+                    entry.seen.checked = true;
+                    self.dirty |= settled;
                 }
                 return;
             }
             Reading::Gone => {
-                self.entries.remove(&file.path);
+                self.dirty |= self.entries.remove(path).is_some();
                 return;
             }
             Reading::Failed(error) => Entry {
                 stamp: None,
                 unsettled: None,
-                imports: before.unwrap_or_default(),
-                problem: Some(Problem {
-                    file: file.path.clone(),
-                    line: None,
-                    message: format!("can't be read: {error}"),
-                }),
+                imports: before
+                    .map(|entry| Arc::clone(&entry.imports))
+                    .unwrap_or_default(),
+                problem: Some((None, format!("can't be read: {error}"))),
+                seen: Seen {
+                    checked: true,
+                    used: true,
+                },
             },
-            Reading::Parsed(found, hash) => {
+            Reading::Parsed(stamp, found, hash) => {
                 self.parsed += 1;
+                self.dirty |= hash.is_none();
+                let before = before.map(|entry| Arc::clone(&entry.imports));
                 let untrusted = found.broken.as_ref().is_some_and(|broken| !broken.trusted);
-                let kept = before.filter(|_| untrusted);
+                // The same object where nothing is new, so that others see that at once.
+                let kept = before.filter(|before| untrusted || **before == found);
                 Entry {
-                    stamp: Some(file.stamp),
+                    stamp: Some(stamp),
                     unsettled: hash,
-                    problem: broken_file(&file.path, &found, kept.is_some()),
+                    problem: problem(&found, untrusted && kept.is_some()),
                     imports: kept.unwrap_or_else(|| Arc::new(found)),
+                    seen: Seen {
+                        checked: true,
+                        used: true,
+                    },
                 }
             }
         };
-        self.entries.insert(file.path.clone(), entry);
+        self.entries.insert(path.to_owned(), entry);
     }
 }
 
-fn broken_file(path: &Path, found: &FileImports, kept: bool) -> Option<Problem> {
+fn problem(found: &FileImports, kept: bool) -> Option<(Option<u32>, String)> {
     let broken = found.broken.as_ref()?;
     let suffix = if kept {
         "; its last good imports are kept"
     } else {
         ""
     };
-    Some(Problem {
-        file: path.to_owned(),
-        line: Some(broken.line),
-        message: format!("{}{suffix}", broken.message),
-    })
-}
-
-/// Reads and parses on as many threads as are worth it. They end before this returns: a pool would be lost in a
-/// process that forks.
-fn read_all(files: &[Stale<'_>]) -> Vec<(usize, Reading)> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(files.len().div_ceil(FILES_PER_THREAD));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(stale) = files.get(at) else {
-                return done;
-            };
-            done.push((at, read(stale)));
-        }
-    };
-    if threads <= 1 {
-        return work();
-    }
-    thread::scope(|scope| {
-        let mut helpers = Vec::new();
-        for _ in 1..threads {
-            // Where no thread can be had, the others do its share.
-            if let Ok(helper) = thread::Builder::new().spawn_scoped(scope, work) {
-                helpers.push(helper);
-            }
-        }
-        let mut done = work();
-        for helper in helpers {
-            match helper.join() {
-                Ok(part) => done.extend(part),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    })
-}
-
-fn read(stale: &Stale<'_>) -> Reading {
-    let source = match fs::read(&stale.file.path) {
-        Ok(source) => source,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Reading::Gone,
-        Err(error) => return Reading::Failed(error),
-    };
-    let hash = || {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&source);
-        hasher.finish()
-    };
-    if stale.known.is_some_and(|known| known == hash()) {
-        return Reading::Same;
-    }
-    let unsettled = (!stale.settled).then(hash);
-    Reading::Parsed(imports_of(&source), unsettled)
+    Some((Some(broken.line), format!("{}{suffix}", broken.message)))
 }

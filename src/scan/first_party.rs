@@ -6,8 +6,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::Disk;
 use super::resolve::{Place, Resolver};
 use super::ScanRequest;
 
@@ -23,8 +26,9 @@ pub(super) enum Owner {
     Nobody,
 }
 
-pub(super) struct Ownership<'r> {
-    request: &'r ScanRequest,
+#[derive(Debug)]
+pub(super) struct Ownership<R> {
+    request: R,
     /// The name under which the package owns all modules.
     package: String,
     /// The package's own folders and files.
@@ -38,8 +42,8 @@ pub(super) struct Ownership<'r> {
     known: RefCell<HashMap<String, Owner>>,
 }
 
-impl<'r> Ownership<'r> {
-    pub(super) fn new(request: &'r ScanRequest) -> Self {
+impl<R: Deref<Target = ScanRequest>> Ownership<R> {
+    pub(super) fn new(request: R) -> Self {
         let mut entries = real(&request.sys_path);
         let sites = real(&request.site_folders);
         let locations: Vec<PathBuf> = request.locations.iter().map(|l| real_name(l)).collect();
@@ -71,6 +75,29 @@ impl<'r> Ownership<'r> {
         }
     }
 
+    /// Whether links and package markers are as they were, so that all that was worked out holds.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let facts = |it: &Self| {
+            let Self {
+                request: _,
+                package,
+                locations,
+                roots,
+                entries,
+                sites,
+                known: _,
+            } = it;
+            [
+                vec![PathBuf::from(package)],
+                locations.clone(),
+                roots.clone(),
+                entries.clone(),
+                sites.clone(),
+            ]
+        };
+        facts(self) == facts(other)
+    }
+
     /// Whose module this is.
     pub(super) fn owner(&self, resolver: &mut Resolver, module: &str) -> Owner {
         if let Some(&owner) = self.known.borrow().get(module) {
@@ -96,7 +123,7 @@ impl<'r> Ownership<'r> {
         if UNWANTED.contains(&top) && is_standard(resolver, &place) {
             return Owner::Nobody;
         }
-        if self.owns_place(resolver, module, top, place) {
+        if self.owns_place(resolver, module, top, &place) {
             Owner::FirstParty
         } else {
             Owner::ThirdParty
@@ -110,11 +137,17 @@ impl<'r> Ownership<'r> {
             || covers_any(&self.request.first_party, module)
     }
 
-    fn owns_place(&self, resolver: &mut Resolver, module: &str, top: &str, place: Place) -> bool {
-        let mut place = place;
+    fn owns_place(
+        &self,
+        resolver: &mut Resolver,
+        module: &str,
+        top: &str,
+        place: &Arc<Place>,
+    ) -> bool {
+        let mut place = Arc::clone(place);
         let mut end = top.len();
         loop {
-            let portions = match &place {
+            let portions = match &*place {
                 Place::Builtin | Place::Missing => return false,
                 Place::Module(path) | Place::Package(path, _) => return self.owns_path(path),
                 Place::Namespace(portions) => portions,
@@ -130,7 +163,7 @@ impl<'r> Ownership<'r> {
             };
             end += 1 + rest.find('.').unwrap_or(rest.len());
             place = resolver.find(module.get(..end).unwrap_or(module));
-            if place == Place::Missing {
+            if *place == Place::Missing {
                 return owned;
             }
         }
@@ -160,7 +193,7 @@ impl<'r> Ownership<'r> {
 }
 
 /// Tells the project's own modules when they have been loaded.
-pub struct FirstParty<'r>(Ownership<'r>);
+pub struct FirstParty<'r>(Ownership<&'r ScanRequest>);
 
 impl<'r> FirstParty<'r> {
     /// Looks at the disk as it is now.
@@ -174,10 +207,10 @@ impl<'r> FirstParty<'r> {
     #[must_use]
     pub fn edited<'m>(&self, tops: impl Iterator<Item = &'m str>) -> BTreeSet<String> {
         let builtins = &self.0.request.builtin_modules;
-        let mut resolver = Resolver::new(self.0.entries.clone(), builtins);
+        let mut resolver = Resolver::new(Disk::default(), self.0.entries.clone(), builtins);
         let is_installed = |path: &PathBuf| self.0.sites.iter().any(|site| path.starts_with(site));
-        tops.filter(|top| match resolver.find(top) {
-            Place::Module(path) | Place::Package(path, _) => !is_installed(&path),
+        tops.filter(|top| match &*resolver.find(top) {
+            Place::Module(path) | Place::Package(path, _) => !is_installed(path),
             Place::Namespace(portions) => !portions.iter().any(is_installed),
             Place::Builtin | Place::Missing => false,
         })
@@ -189,8 +222,9 @@ impl<'r> FirstParty<'r> {
     #[must_use]
     pub fn file_of(&self, module: &str) -> Option<PathBuf> {
         let builtins = &self.0.request.builtin_modules;
-        match Resolver::new(self.0.entries.clone(), builtins).find(module) {
-            Place::Module(path) | Place::Package(path, _) => Some(path),
+        let mut resolver = Resolver::new(Disk::default(), self.0.entries.clone(), builtins);
+        match &*resolver.find(module) {
+            Place::Module(path) | Place::Package(path, _) => Some(path.clone()),
             Place::Builtin | Place::Missing | Place::Namespace(_) => None,
         }
     }
@@ -205,7 +239,7 @@ impl<'r> FirstParty<'r> {
             || covers_any(&request.ignored, module);
         has_rule && {
             let builtins = &request.builtin_modules;
-            let mut resolver = Resolver::new(self.0.entries.clone(), builtins);
+            let mut resolver = Resolver::new(Disk::default(), self.0.entries.clone(), builtins);
             self.0.owner(&mut resolver, module) == Owner::Nobody
         }
     }
@@ -244,7 +278,7 @@ fn is_standard(resolver: &mut Resolver, place: &Place) -> bool {
         Place::Namespace(_) => return false,
         Place::Module(path) | Place::Package(path, _) => path,
     };
-    match resolver.find("os") {
+    match &*resolver.find("os") {
         Place::Module(os) => os.parent() == path.parent(),
         Place::Builtin | Place::Missing | Place::Namespace(_) | Place::Package(..) => false,
     }

@@ -3,14 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::first_party::{Owner, Ownership};
 use super::import_set::{Collector, ImportSet};
 use super::resolve::{Place, Resolver};
-use super::{FileImports, Site, Statement, StatementKind};
+use super::{FileImports, ScanRequest, Site, Statement, StatementKind};
 
 /// A dotted name longer than this is nobody's module.
 const LONGEST_NAME: usize = 1024;
@@ -24,7 +24,7 @@ pub(super) struct SourceFile {
     pub(super) is_package: bool,
     pub(super) imports: Arc<FileImports>,
     /// What its statements do, each with the statement's number.
-    pub(super) steps: Vec<(usize, Step)>,
+    pub(super) steps: Arc<[(usize, Step)]>,
 }
 
 /// What an import statement does.
@@ -37,13 +37,13 @@ pub(super) enum Step {
 }
 
 /// Works out what the statements of one file do.
-pub(super) struct Reader<'a, 'r> {
-    pub(super) ownership: &'a Ownership<'r>,
+pub(super) struct Reader<'a> {
+    pub(super) ownership: &'a Ownership<Arc<ScanRequest>>,
     pub(super) resolver: &'a mut Resolver,
 }
 
-impl Reader<'_, '_> {
-    pub(super) fn steps(&mut self, file: &SourceFile) -> Vec<(usize, Step)> {
+impl Reader<'_> {
+    pub(super) fn steps(&mut self, file: &SourceFile) -> Arc<[(usize, Step)]> {
         let mut steps = Vec::new();
         for (at, statement) in file.imports.statements.iter().enumerate() {
             if statement.type_checking {
@@ -58,14 +58,14 @@ impl Reader<'_, '_> {
                 }
                 StatementKind::From if statement.level > 0 => {
                     if let Some(base) = absolute(file, statement) {
-                        enter_with_names(&base, statement, &mut found);
+                        self.enter_with_names(&base, statement, &mut found);
                     }
                 }
                 StatementKind::From => self.import_from(statement, &mut found),
             }
             steps.extend(found.into_iter().map(|step| (at, step)));
         }
-        steps
+        steps.into()
     }
 
     fn owner(&mut self, module: &str) -> Owner {
@@ -83,12 +83,25 @@ impl Reader<'_, '_> {
         }
     }
 
+    fn enter_with_names(&mut self, module: &str, statement: &Statement, steps: &mut Vec<Step>) {
+        steps.push(Step::Enter(module.to_owned()));
+        // What a single file has are no modules.
+        if matches!(*self.resolver.find(module), Place::Module(_)) {
+            return;
+        }
+        for (name, _) in &statement.names {
+            if name != "*" && name.len() <= LONGEST_NAME {
+                steps.push(Step::Enter(format!("{module}.{name}")));
+            }
+        }
+    }
+
     fn import_from(&mut self, statement: &Statement, steps: &mut Vec<Step>) {
         let Some(module) = statement.module.as_deref() else {
             return;
         };
         match self.owner(module) {
-            Owner::FirstParty => enter_with_names(module, statement, steps),
+            Owner::FirstParty => self.enter_with_names(module, statement, steps),
             Owner::Nobody => {}
             Owner::ThirdParty => {
                 let mut names = Vec::new();
@@ -106,21 +119,12 @@ impl Reader<'_, '_> {
                     }
                 }
                 let only_ours = names.is_empty() && !entered.is_empty();
-                let is_shared = matches!(self.resolver.find(module), Place::Namespace(_));
+                let is_shared = matches!(*self.resolver.find(module), Place::Namespace(_));
                 if !(only_ours && is_shared) {
                     steps.push(Step::Load(module.to_owned(), names));
                 }
                 steps.append(&mut entered);
             }
-        }
-    }
-}
-
-fn enter_with_names(module: &str, statement: &Statement, steps: &mut Vec<Step>) {
-    steps.push(Step::Enter(module.to_owned()));
-    for (name, _) in &statement.names {
-        if name != "*" && name.len() <= LONGEST_NAME {
-            steps.push(Step::Enter(format!("{module}.{name}")));
         }
     }
 }
@@ -155,7 +159,7 @@ pub(super) fn with_parents(module: &str) -> impl Iterator<Item = &str> {
 pub(super) fn collect(
     package: &str,
     files: &[SourceFile],
-    by_name: &BTreeMap<String, usize>,
+    by_name: &HashMap<String, usize>,
     preload: impl IntoIterator<Item = String>,
 ) -> ImportSet {
     let mut walk = Walk {
@@ -177,7 +181,7 @@ pub(super) fn collect(
     }
     for at in std::mem::take(&mut walk.order) {
         if let Some(file) = files.get(at) {
-            for (statement, step) in &file.steps {
+            for (statement, step) in file.steps.iter() {
                 walk.load(file, *statement, step, true);
             }
         }
@@ -187,7 +191,7 @@ pub(super) fn collect(
 
 struct Walk<'a> {
     files: &'a [SourceFile],
-    by_name: &'a BTreeMap<String, usize>,
+    by_name: &'a HashMap<String, usize>,
     visited: Vec<bool>,
     order: Vec<usize>,
     collector: Collector,

@@ -22,6 +22,12 @@ pub(super) enum Keyword {
 
 /// The keyword that a word is, if it opens a block.
 pub(super) fn keyword(word: &[u8]) -> Option<Keyword> {
+    // Most words are none, and this is asked for every statement.
+    if !(2..=7).contains(&word.len())
+        || !matches!(word, [b'c'..=b'f' | b'i' | b'm' | b't' | b'w', ..])
+    {
+        return None;
+    }
     Some(match word {
         b"def" => Keyword::Def,
         b"class" => Keyword::Class,

@@ -83,6 +83,18 @@ impl<'s> Lexer<'s> {
         word_at(self.bytes, self.pos)
     }
 
+    /// What stands right before a string, as far as it tells whether that is a prefix: three bytes are none.
+    fn prefix(&self) -> &'s [u8] {
+        let before = self
+            .bytes
+            .get(self.pos.saturating_sub(3)..self.pos)
+            .unwrap_or_default();
+        let start = before.iter().rposition(|&byte| !is_in(&WORD, byte));
+        before
+            .get(start.map_or(0, |start| start + 1)..)
+            .unwrap_or_default()
+    }
+
     pub(super) fn skip_comment(&mut self) {
         self.pos = line_end(self.bytes, self.pos);
     }
@@ -127,6 +139,10 @@ impl<'s> Lexer<'s> {
 
     fn code(&mut self, header: bool, lambdas: &mut u32) -> Option<Stop> {
         loop {
+            // Nearly all of a source text: only a header's `lambda` asks for words.
+            if !header || !self.frames.is_empty() {
+                self.pos += run(&PLAIN, self.bytes, self.pos);
+            }
             let Some(byte) = self.peek() else {
                 return Some(self.end());
             };
@@ -134,13 +150,11 @@ impl<'s> Lexer<'s> {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | 0x80.. => {
                     let word = self.word();
                     self.pos += word.len();
-                    match self.peek() {
-                        Some(b'"' | b'\'') => return self.string(word),
-                        _ if header && word == b"lambda" && self.frames.is_empty() => *lambdas += 1,
-                        _ => {}
+                    if word == b"lambda" && !matches!(self.peek(), Some(b'"' | b'\'')) {
+                        *lambdas += 1;
                     }
                 }
-                b'"' | b'\'' => return self.string(b""),
+                b'"' | b'\'' => return self.string(self.prefix()),
                 b'(' | b'[' | b'{' => {
                     self.frames.push(Frame::Bracket(byte, self.pos));
                     self.pos += 1;
@@ -248,15 +262,48 @@ impl<'s> Lexer<'s> {
 
 /// The identifier or number that starts at `at`.
 pub(super) fn word_at(bytes: &[u8], at: usize) -> &[u8] {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let end = rest
-        .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80));
-    end.map_or(rest, |end| rest.get(..end).unwrap_or_default())
+    let end = at + run(&WORD, bytes, at);
+    bytes.get(at..end).unwrap_or_default()
 }
+
+/// A set of bytes.
+type Bytes = [bool; 256];
+
+/// What identifiers and numbers consist of.
+const WORD: Bytes = {
+    let mut word = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        word[byte] = (byte as u8).is_ascii_alphanumeric() || byte == 95 || byte >= 128;
+        byte += 1;
+    }
+    word
+};
+/// What ends no statement and opens nothing.
+const PLAIN: Bytes = {
+    let mut plain = [true; 256];
+    let special = b"\"'([{)]}#\\\n:;";
+    let mut at = 0;
+    while at < special.len() {
+        plain[special[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
 
 /// The line break that ends the line of `at`, or the end of the text.
 pub(super) fn line_end(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     at + memchr(b'\n', rest).unwrap_or(rest.len())
+}
+
+fn is_in(set: &Bytes, byte: u8) -> bool {
+    set.get(usize::from(byte)) == Some(&true)
+}
+
+/// How many bytes from `at` on are in the set.
+fn run(set: &Bytes, bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let end = rest.iter().position(|&byte| !is_in(set, byte));
+    end.unwrap_or(rest.len())
 }

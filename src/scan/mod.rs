@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! folders --walk--> files --decode, slice, parse--> statements --first_party, resolve--> graph --> ImportSet
+//!    disk: what folders held      cache, store: what files said           tree: what they reach together
 //! ```
 //!
 //! Reading is kept apart from meaning: `decode` to `parse` know no file system, and
@@ -16,23 +17,31 @@ mod cache;
 mod condition;
 mod context;
 mod decode;
+mod disk;
 mod first_party;
 mod graph;
 mod import_set;
 mod keyword;
+mod last_import;
 mod lexer;
 mod own;
 mod parse;
+mod read;
 mod rescue;
 mod resolve;
+mod rules;
 mod scanner;
 mod slice;
+mod store;
 mod strings;
 mod threads;
+mod tree;
 mod walk;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 pub use first_party::FirstParty;
 pub use import_set::{Import, ImportSet, Severity, Site};
@@ -113,7 +122,9 @@ pub enum ScanError {
 }
 
 /// Where an import statement stands, as far as it tells how serious its failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Context {
     /// In a function, or under `if __name__ == "__main__"`: a cold start may never run it.
     pub nested: bool,
@@ -127,7 +138,7 @@ pub struct Context {
 }
 
 /// `import a` or `from a import b`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StatementKind {
     /// `import a, b.c as d`: the names are modules.
     Import,
@@ -136,7 +147,7 @@ pub enum StatementKind {
 }
 
 /// One import statement of a source text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// The line it starts on, counted from 1.
     pub line: u32,
@@ -157,7 +168,7 @@ pub struct Statement {
 }
 
 /// The first thing that is wrong with a source text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
     /// The line, counted from 1.
     pub line: u32,
@@ -169,7 +180,7 @@ pub struct Broken {
 }
 
 /// Every import statement of one source text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FileImports {
     /// In the order of the text.
     pub statements: Vec<Statement>,
@@ -182,9 +193,14 @@ pub struct FileImports {
 /// Takes the bytes as they lie on disk: a byte-order mark and a PEP 263 coding line are obeyed. Runs in linear
 /// time, and fails on no input.
 pub fn imports_of(source: &[u8]) -> FileImports {
+    imports_with(source, &mut parse::Known::new())
+}
+
+/// As [`imports_of`], with what was parsed before in this scan.
+fn imports_with(source: &[u8], known: &mut parse::Known) -> FileImports {
     let decoded = decode::decode(source);
     let sliced = slice::slice(&decoded.text);
-    let mut found = parse::statements(&decoded.text, &sliced);
+    let mut found = parse::statements(&decoded.text, &sliced, known);
     // What the decoder found comes first: it explains what the others stumbled on.
     let untrusted = found.broken.as_ref().is_some_and(|broken| !broken.trusted);
     if let Some(mut broken) = decoded.broken {

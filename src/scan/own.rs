@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::graph::{with_parents, SourceFile, Step};
@@ -28,7 +28,7 @@ pub struct OwnModule {
 /// The graph of all files that imports can name.
 pub(super) fn own_modules(
     files: &[SourceFile],
-    by_name: &BTreeMap<String, usize>,
+    by_name: &HashMap<String, usize>,
     resolver: &mut Resolver,
 ) -> OwnModules {
     let mut modules = BTreeMap::new();
@@ -74,9 +74,10 @@ pub(super) fn own_modules(
 
 /// The file of a module that has no source.
 fn opaque(resolver: &mut Resolver, module: &str) -> Option<PathBuf> {
-    let (Place::Module(file) | Place::Package(_, file)) = resolver.find(module) else {
+    let place = resolver.find(module);
+    let (Place::Module(file) | Place::Package(_, file)) = &*place else {
         return None;
     };
     let is_source = file.extension().is_some_and(|extension| extension == "py");
-    (!is_source).then_some(file)
+    (!is_source).then(|| file.clone())
 }

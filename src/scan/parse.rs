@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+
 use rustpython_parser::ast::{Alias, Ranged, Stmt, Suite};
 use rustpython_parser::Parse;
 use unicode_normalization::UnicodeNormalization;
@@ -15,8 +17,12 @@ use super::{Broken, FileImports, Statement, StatementKind};
 /// How much of a very long source line is kept, on either side of the statement.
 const EXCERPT: usize = 160;
 
+/// What statements say that were parsed before: a project repeats its imports in file after file.
+pub(super) type Known = HashMap<String, Option<Parsed>>;
+
 /// What a statement says, without where it stands.
-struct Parsed {
+#[derive(Debug, Clone)]
+pub(super) struct Parsed {
     level: u32,
     module: Option<String>,
     names: Vec<(String, Option<String>)>,
@@ -24,14 +30,18 @@ struct Parsed {
 }
 
 /// Reads the statements that the slicer found.
-pub(super) fn statements(text: &str, sliced: &Sliced) -> FileImports {
+pub(super) fn statements(text: &str, sliced: &Sliced, known: &mut Known) -> FileImports {
     let states = context::states(text, sliced);
     let mut lines = Lines::new(text);
     let mut broken = sliced
         .fault
         .map(|fault| (fault.at, fault.message.to_owned()));
     let mut statements = Vec::with_capacity(sliced.imports.len());
-    for (slice, parsed) in sliced.imports.iter().zip(parse_all(text, &sliced.imports)) {
+    for (slice, parsed) in sliced
+        .imports
+        .iter()
+        .zip(parse_all(text, &sliced.imports, known))
+    {
         let line = lines.number(slice.start);
         let excerpt = excerpt(text, slice.start);
         let Some(parsed) = parsed else {
@@ -66,29 +76,40 @@ pub(super) fn statements(text: &str, sliced: &Sliced) -> FileImports {
 }
 
 /// One result for each slice: none where it is no import statement after all.
-fn parse_all(text: &str, slices: &[Slice]) -> Vec<Option<Parsed>> {
+fn parse_all(text: &str, slices: &[Slice], known: &mut Known) -> Vec<Option<Parsed>> {
     let codes: Vec<Option<String>> = slices.iter().map(|slice| one_line(text, slice)).collect();
-    if let Some(all) = parse_joined(&codes) {
-        return all;
+    let fresh: Vec<&String> = codes
+        .iter()
+        .flatten()
+        .filter(|code| !known.contains_key(*code))
+        .collect();
+    match parse_joined(&fresh) {
+        Some(all) => known.extend(fresh.into_iter().cloned().zip(all.into_iter().map(Some))),
+        // One bad statement spoils the joined text: each alone, then.
+        None => {
+            for code in fresh {
+                let parsed = parse_joined(&[code]).and_then(|mut all| all.pop());
+                known.insert(code.clone(), parsed);
+            }
+        }
     }
-    // One bad statement spoils the joined text: each alone, then.
     codes
         .into_iter()
-        .map(|code| parse_joined(&[Some(code?)])?.pop().flatten())
+        .map(|code| known.get(&code?).cloned().flatten())
         .collect()
 }
 
 /// Parses all statements at once; none when they don't come out as they went in.
-fn parse_joined(codes: &[Option<String>]) -> Option<Vec<Option<Parsed>>> {
+fn parse_joined(codes: &[&String]) -> Option<Vec<Parsed>> {
+    if codes.is_empty() {
+        return Some(Vec::new());
+    }
     let mut joined = String::new();
     let mut starts = Vec::with_capacity(codes.len());
-    for code in codes.iter().flatten() {
+    for code in codes {
         starts.push(joined.len());
         joined.push_str(code);
         joined.push('\n');
-    }
-    if starts.is_empty() {
-        return Some(codes.iter().map(|_| None).collect());
     }
     let suite = Suite::parse(&joined, "<imports>").ok()?;
     let straight = suite.len() == starts.len()
@@ -96,18 +117,8 @@ fn parse_joined(codes: &[Option<String>]) -> Option<Vec<Option<Parsed>>> {
             .iter()
             .zip(&starts)
             .all(|(statement, &start)| statement.range().start().to_usize() == start);
-    if !straight {
-        return None;
-    }
-    let mut parsed = suite.into_iter();
-    let mut all = Vec::with_capacity(codes.len());
-    for code in codes {
-        all.push(match code {
-            Some(_) => Some(read(parsed.next()?)?),
-            None => None,
-        });
-    }
-    Some(all)
+    straight.then_some(())?;
+    suite.into_iter().map(read).collect()
 }
 
 fn read(statement: Stmt) -> Option<Parsed> {

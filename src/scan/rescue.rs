@@ -10,6 +10,13 @@ use super::lexer::{line_end, word_at};
 /// Only words that are illegal there count, so that a valid file is never cut.
 pub(super) fn starts_statement(bytes: &[u8], at: usize) -> bool {
     let at = skip_blanks(bytes, at);
+    // Asked for every line inside brackets: nearly all start with something else.
+    if !matches!(
+        bytes.get(at),
+        Some(b'a'..=b'g' | b'i' | b'l' | b'n' | b'p' | b'r' | b't' | b'w')
+    ) {
+        return false;
+    }
     let word = word_at(bytes, at);
     let after = at + word.len();
     match word {

@@ -1,12 +1,14 @@
 //! From dotted names to places on disk, as the interpreter's own finders would find them, without importing
-//! anything. Owns the listings of folders; knows no syntax, and not whose a module is.
+//! anything. Knows no syntax, and not whose a module is.
 
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
+
+use super::disk::{Disk, Folder, Kind};
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(super) enum Place {
 /// What a folder has under one name.
 #[derive(Debug, Default, Clone)]
 struct Candidates {
-    folder: bool,
+    folder: Option<Kind>,
     extension: Option<String>,
     source: Option<String>,
     bytecode: Option<String>,
@@ -34,53 +36,43 @@ struct Candidates {
 
 type Listing = HashMap<String, Candidates>;
 
-/// Resolves names for the length of one scan, and remembers what it saw.
+/// Resolves names while nothing changes on disk, and remembers what it saw.
+#[derive(Debug)]
 pub(super) struct Resolver {
+    pub(super) disk: Disk,
     entries: Vec<PathBuf>,
     builtins: BTreeSet<String>,
-    listings: HashMap<PathBuf, Rc<Listing>>,
-    places: HashMap<String, Place>,
+    listings: HashMap<PathBuf, Arc<Listing>>,
+    places: HashMap<String, Arc<Place>>,
     dynamic: HashMap<PathBuf, bool>,
+    /// Module -> name -> whether that may be a submodule.
+    names: HashMap<String, HashMap<String, bool>>,
 }
 
 impl Resolver {
-    pub(super) fn new(entries: Vec<PathBuf>, builtins: &[String]) -> Self {
+    pub(super) fn new(disk: Disk, entries: Vec<PathBuf>, builtins: &[String]) -> Self {
         Self {
+            disk,
             entries,
             builtins: builtins.iter().cloned().collect(),
             listings: HashMap::new(),
             places: HashMap::new(),
             dynamic: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
     /// The place of a dotted name.
-    pub(super) fn find(&mut self, dotted: &str) -> Place {
+    pub(super) fn find(&mut self, dotted: &str) -> Arc<Place> {
         if let Some(place) = self.places.get(dotted) {
-            return place.clone();
+            return Arc::clone(place);
         }
-        let mut place = Place::Missing;
-        let mut end = 0;
-        for part in dotted.split('.') {
-            let above = (end > 0).then_some(place);
-            end += part.len() + usize::from(end > 0);
-            let prefix = dotted.get(..end).unwrap_or(dotted);
-            place = match self.places.get(prefix) {
-                Some(place) => place.clone(),
-                None => {
-                    let place = self.find_below(above, part);
-                    self.places.insert(prefix.to_owned(), place.clone());
-                    place
-                }
-            };
-            match place {
-                Place::Package(..) | Place::Namespace(_) => {}
-                Place::Builtin | Place::Module(_) | Place::Missing if end < dotted.len() => {
-                    return Place::Missing;
-                }
-                Place::Builtin | Place::Module(_) | Place::Missing => {}
-            }
-        }
+        let (above, name) = match dotted.rsplit_once('.') {
+            Some((above, name)) => (Some(self.find(above)), name),
+            None => (None, dotted),
+        };
+        let place = Arc::new(self.find_below(above.as_deref(), name));
+        self.places.insert(dotted.to_owned(), Arc::clone(&place));
         place
     }
 
@@ -89,18 +81,28 @@ impl Resolver {
     /// Names that are surely attributes are left out of the import set, so that adding a class to a `from` import
     /// does not rebuild the template.
     pub(super) fn may_be_module(&mut self, module: &str, name: &str) -> bool {
-        match self.find(module) {
+        if let Some(&known) = self.names.get(module).and_then(|names| names.get(name)) {
+            return known;
+        }
+        let may = self.is_maybe_module(module, name);
+        let names = self.names.entry(module.to_owned()).or_default();
+        names.insert(name.to_owned(), may);
+        may
+    }
+
+    fn is_maybe_module(&mut self, module: &str, name: &str) -> bool {
+        match &*self.find(module) {
             Place::Builtin | Place::Module(_) => false,
             Place::Missing => true,
             Place::Namespace(_) => name != "*" && self.is_found(module, name),
             Place::Package(_, init) => {
-                name == "*" || self.is_found(module, name) || self.is_dynamic(&init)
+                name == "*" || self.is_found(module, name) || self.is_dynamic(init)
             }
         }
     }
 
     fn is_found(&mut self, module: &str, name: &str) -> bool {
-        self.find(&format!("{module}.{name}")) != Place::Missing
+        *self.find(&format!("{module}.{name}")) != Place::Missing
     }
 
     /// Whether a package's `__init__` may have submodules that no folder shows.
@@ -109,6 +111,7 @@ impl Resolver {
             return dynamic;
         }
         let is_source = init.extension().is_some_and(|extension| extension == "py");
+        self.disk.note(init);
         // What can't be read may be anything.
         let dynamic = !is_source
             || fs::read(init).map_or(true, |text| {
@@ -120,7 +123,7 @@ impl Resolver {
         dynamic
     }
 
-    fn find_below(&mut self, above: Option<Place>, name: &str) -> Place {
+    fn find_below(&mut self, above: Option<&Place>, name: &str) -> Place {
         match above {
             None if self.builtins.contains(name) => Place::Builtin,
             None => {
@@ -129,8 +132,8 @@ impl Resolver {
                 self.entries = entries;
                 place
             }
-            Some(Place::Package(folder, _)) => self.search(&[folder], name),
-            Some(Place::Namespace(portions)) => self.search(&portions, name),
+            Some(Place::Package(folder, _)) => self.search(std::slice::from_ref(folder), name),
+            Some(Place::Namespace(portions)) => self.search(portions, name),
             Some(Place::Builtin | Place::Module(_) | Place::Missing) => Place::Missing,
         }
     }
@@ -144,7 +147,14 @@ impl Resolver {
                 continue;
             };
             let below = folder.join(name);
-            let is_folder = candidates.folder && below.is_dir();
+            let is_folder = match candidates.folder {
+                Some(Kind::Folder) => true,
+                Some(Kind::Link) => {
+                    self.disk.has_aliases = true;
+                    self.disk.target(&below).is_some_and(|(_, folder)| folder)
+                }
+                Some(Kind::File) | None => false,
+            };
             if is_folder {
                 let inner = self.listing(&below);
                 if let Some(init) = inner.get("__init__").and_then(Candidates::file) {
@@ -167,12 +177,13 @@ impl Resolver {
     }
 
     /// What a folder has; nothing when it is an archive, or can't be read.
-    fn listing(&mut self, folder: &Path) -> Rc<Listing> {
+    fn listing(&mut self, folder: &Path) -> Arc<Listing> {
         if let Some(listing) = self.listings.get(folder) {
-            return Rc::clone(listing);
+            return Arc::clone(listing);
         }
-        let listing = Rc::new(list(folder));
-        self.listings.insert(folder.to_owned(), Rc::clone(&listing));
+        let listing = Arc::new(list(&self.disk.folder(folder)));
+        self.listings
+            .insert(folder.to_owned(), Arc::clone(&listing));
         listing
     }
 }
@@ -187,23 +198,21 @@ impl Candidates {
     }
 }
 
-fn list(folder: &Path) -> Listing {
+fn list(folder: &Folder) -> Listing {
     let mut listing = Listing::new();
-    let Ok(entries) = fs::read_dir(folder) else {
-        return listing;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
+    for item in &folder.items {
+        let Some(name) = item.name.to_str() else {
             continue;
         };
         let (stem, suffix) = name.split_at(name.find('.').unwrap_or(name.len()));
-        if !(matches!(suffix, "" | ".py" | ".pyc") || is_extension(suffix)) {
+        let is_module = matches!(suffix, ".py" | ".pyc") || is_extension(suffix);
+        // A folder is no module, whatever its name.
+        if !(suffix.is_empty() || is_module && item.kind != Kind::Folder) {
             continue;
         }
         let candidates = listing.entry(stem.to_owned()).or_default();
         match suffix {
-            "" => candidates.folder = true,
+            "" => candidates.folder = Some(item.kind),
             ".py" => candidates.source = Some(name.to_owned()),
             ".pyc" => candidates.bytecode = Some(name.to_owned()),
             _ => candidates.extension = Some(name.to_owned()),

@@ -1,43 +1,67 @@
-//! The scan itself: from a package's locations to all first-party files that its imports reach, and to the import
-//! set. Owns what is kept from one scan to the next.
+//! The scan itself: how much of the last one still holds, and what has to be looked at again.
 
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::cache::Cache;
-use super::first_party::{covers, Owner, Ownership};
-use super::graph::{self, Reader, SourceFile, Step};
-use super::own::own_modules;
-use super::resolve::{Place, Resolver};
-use super::walk::Walker;
-use super::{FileImports, Problem, Scan, ScanError, ScanRequest};
+use super::cache::{Cache, Changes};
+use super::disk::Disk;
+use super::first_party::Ownership;
+use super::import_set::ImportSet;
+use super::own::OwnModules;
+use super::store::Store;
+use super::tree::Tree;
+use super::{Problem, Scan, ScanError, ScanRequest};
 
 /// Scans a package, again and again.
 ///
-/// Holds the request and what each file said, so that a later scan parses only what changed.
+/// Holds the request, what each file said and what each folder held, so that a later scan parses only what changed,
+/// and reads nothing where nothing has.
 #[derive(Debug)]
 pub struct Scanner {
-    request: ScanRequest,
+    request: Arc<ScanRequest>,
     cache: Cache,
-    /// Where the last scan has looked for the project's files.
-    places: BTreeSet<PathBuf>,
+    store: Option<Store>,
     wants_own: bool,
+    last: Option<Last>,
+}
+
+/// What the last scan found.
+#[derive(Debug)]
+struct Last {
+    tree: Tree,
+    imports: Arc<ImportSet>,
+    own: Option<Arc<OwnModules>>,
+    /// Of the locations that are not.
+    problems: Vec<Problem>,
+    /// The tree was left in the middle of a change, and holds no longer.
+    is_spoilt: bool,
 }
 
 impl Scanner {
     /// Reads nothing yet.
     pub fn new(request: ScanRequest) -> Self {
         Self {
-            request,
+            request: Arc::new(request),
             cache: Cache::default(),
-            places: BTreeSet::new(),
+            store: None,
             wants_own: false,
+            last: None,
         }
+    }
+
+    /// Keeps what each file said in `folder`, for the processes to come, and begins with what earlier ones left there.
+    ///
+    /// It is written by a thread of its own after a scan; dropping the scanner waits for that.
+    #[must_use]
+    pub fn with_store(mut self, folder: &Path) -> Self {
+        self.store = Some(Store::new(folder, &self.request.locations));
+        self
     }
 
     /// Has each scan tell how the project's own modules import each other.
@@ -49,7 +73,10 @@ impl Scanner {
 
     /// The folders, with all that is in them, and the single files that the last scan has read.
     pub fn places(&self) -> &BTreeSet<PathBuf> {
-        &self.places
+        static NOWHERE: BTreeSet<PathBuf> = BTreeSet::new();
+        self.last
+            .as_ref()
+            .map_or(&NOWHERE, |last| &last.tree.places)
     }
 
     /// Scans the package as it is on disk now.
@@ -58,66 +85,153 @@ impl Scanner {
     ///
     /// When none of the package's locations can be read. All else that goes wrong is among [`Scan::problems`].
     pub fn scan(&mut self) -> Result<Scan, ScanError> {
-        let (readable, mut problems) = readable_locations(&self.request)?;
-        let ownership = Ownership::new(&self.request);
-        let resolver = Resolver::new(ownership.entries.clone(), &self.request.builtin_modules);
-        let mut tree = Tree {
-            request: &self.request,
-            ownership: &ownership,
-            resolver,
-            walker: Walker::default(),
-            cache: &mut self.cache,
-            files: Vec::new(),
-            by_name: BTreeMap::new(),
-            tried: BTreeSet::new(),
-            places: BTreeSet::new(),
+        let now = SystemTime::now();
+        let ownership = Ownership::new(Arc::clone(&self.request));
+        let known = self.store.as_mut().map(Store::take).unwrap_or_default();
+        self.cache.recall(known);
+        self.cache.begin();
+        if let Some(last) = &mut self.last {
+            let holds = last.tree.disk().holds(now);
+            let same = last.tree.ownership.is_like(&ownership);
+            if holds && same && !last.is_spoilt {
+                let changes = self.cache.check(None, now);
+                if let Some(scan) = self.apply(&changes) {
+                    return Ok(scan);
+                }
+            }
+        }
+        let (readable, problems) = match readable_locations(&self.request) {
+            Ok(told) => told,
+            Err(error) => {
+                if let Some(last) = &mut self.last {
+                    last.is_spoilt = true;
+                }
+                return Err(error);
+            }
         };
-        for location in readable {
-            tree.add(&self.request.package, location);
+        let last = self.last.take();
+        let (before, own) = last
+            .as_ref()
+            .map(|last| (Arc::clone(&last.imports), last.own.clone()))
+            .unzip();
+        let disk = last.map_or_else(Disk::default, |last| last.tree.into_disk());
+        let cache = &mut self.cache;
+        let mut tree = Tree::new(&self.request, ownership, disk, cache, &readable, now);
+        for problem in &problems {
+            tree.disk().note(&problem.file);
         }
-        for module in std::iter::once(&self.request.package).chain(&self.request.first_party) {
-            tree.reach(module);
-        }
-        tree.follow();
-        let preload = tree.preload();
-        let imports = graph::collect(&self.request.package, &tree.files, &tree.by_name, preload);
-        let own = self
-            .wants_own
-            .then(|| own_modules(&tree.files, &tree.by_name, &mut tree.resolver));
-        let files = tree.files.len();
-        self.places = std::mem::take(&mut tree.places);
-        problems.append(&mut tree.walker.problems);
-        let (parsed, mut broken) = self.cache.finish();
-        problems.append(&mut broken);
-        problems.sort();
-        Ok(Scan {
-            imports: Arc::new(imports),
-            own: own.map(Arc::new),
+        let imports = same_or_new(before, tree.imports());
+        let fresh = self.wants_own.then(|| tree.own_modules());
+        let last = Last {
+            own: fresh.map(|fresh| same_or_new(own.flatten(), fresh)),
+            tree,
+            imports,
             problems,
-            files,
-            parsed,
-        })
+            is_spoilt: false,
+        };
+        let scan = self.told(&last);
+        self.last = Some(last);
+        Ok(scan)
     }
 
     /// Scans again, told by a watcher what has changed since the last scan: absolute paths of files and folders, those
-    /// that are new or gone among them. What it finds is what [`Scanner::scan`] would have found.
+    /// that are new or gone among them. What it finds is what [`Scanner::scan`] would have found; it looks at these
+    /// paths only, where they are source files that it knows, and at everything otherwise.
     ///
     /// # Errors
     ///
     /// As [`Scanner::scan`].
     pub fn rescan(&mut self, changed: &BTreeSet<PathBuf>) -> Result<Scan, ScanError> {
-        log::debug!("told of {} changed paths", changed.len());
-        self.scan()
+        let Some(last) = self.last.as_mut().filter(|last| !last.is_spoilt) else {
+            return self.scan();
+        };
+        let mut files = Vec::new();
+        for path in changed {
+            let kind = fs::symlink_metadata(path).map(|metadata| metadata.file_type());
+            let is_file = kind.as_ref().is_ok_and(fs::FileType::is_file);
+            if is_file && self.cache.knows(path) {
+                files.push(path.clone());
+            } else if !is_beside(path, kind, last.tree.disk()) {
+                log::debug!("all is scanned, since {} has changed", path.display());
+                return self.scan();
+            }
+        }
+        let now = SystemTime::now();
+        // Whoever watches may not tell of what is ignored, and an import may name a folder that is, as soon as there is
+        // one. The folders alone show that.
+        let disk = last.tree.disk();
+        if disk.has_rules && !disk.folders_hold(now) {
+            last.is_spoilt = true;
+            return self.scan();
+        }
+        self.cache.begin();
+        let changes = self.cache.check(Some(files), now);
+        match self.apply(&changes) {
+            Some(scan) => Ok(scan),
+            None => self.scan(),
+        }
+    }
+
+    /// Brings the last scan up to date; none when it has to be made anew.
+    fn apply(&mut self, changes: &Changes) -> Option<Scan> {
+        let mut last = self.last.take()?;
+        let applied = last.tree.apply(changes, &self.cache);
+        if applied == Some(true) {
+            last.imports = same_or_new(Some(last.imports), last.tree.imports());
+            let fresh = self.wants_own.then(|| last.tree.own_modules());
+            last.own = fresh.map(|fresh| same_or_new(last.own.take(), fresh));
+        }
+        last.is_spoilt |= applied.is_none();
+        let scan = applied.map(|_| self.told(&last));
+        self.last = Some(last);
+        scan
+    }
+
+    fn told(&mut self, last: &Last) -> Scan {
+        let (parsed, mut problems) = self.cache.report();
+        problems.extend(last.problems.iter().chain(last.tree.problems()).cloned());
+        problems.sort();
+        if let Some(store) = &mut self.store {
+            store.keep(&mut self.cache);
+        }
+        Scan {
+            imports: Arc::clone(&last.imports),
+            own: last.own.clone(),
+            problems,
+            files: last.tree.len(),
+            parsed,
+        }
     }
 }
 
-fn readable_locations(request: &ScanRequest) -> Result<(Vec<&Path>, Vec<Problem>), ScanError> {
+/// What was before where nothing is new, so that others see that at once.
+fn same_or_new<T: PartialEq>(before: Option<Arc<T>>, now: T) -> Arc<T> {
+    match before {
+        Some(before) if *before == now => before,
+        Some(_) | None => Arc::new(now),
+    }
+}
+
+/// Whether a path that has changed is nothing that the scan depends on.
+fn is_beside(path: &Path, kind: io::Result<fs::FileType>, disk: &Disk) -> bool {
+    let no_folder = match kind {
+        Ok(kind) => kind.is_file(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    // By another name it may be something that is known.
+    let real = path
+        .parent()
+        .and_then(|parent| fs::canonicalize(parent).ok());
+    no_folder && !disk.has_aliases && real.as_deref() == path.parent() && !disk.knows(path)
+}
+
+fn readable_locations(request: &ScanRequest) -> Result<(Vec<PathBuf>, Vec<Problem>), ScanError> {
     let mut readable = Vec::new();
     let mut problems = Vec::new();
     let mut first: Option<(PathBuf, io::Error)> = None;
     for location in &request.locations {
         match probe(location) {
-            Ok(()) => readable.push(location.as_path()),
+            Ok(()) => readable.push(location.clone()),
             Err(error) => {
                 problems.push(Problem {
                     file: location.clone(),
@@ -148,147 +262,4 @@ fn probe(location: &Path) -> io::Result<()> {
     } else {
         fs::File::open(location).map(|_| ())
     }
-}
-
-/// The first-party files, as they are found.
-struct Tree<'s> {
-    request: &'s ScanRequest,
-    ownership: &'s Ownership<'s>,
-    resolver: Resolver,
-    walker: Walker,
-    cache: &'s mut Cache,
-    files: Vec<SourceFile>,
-    by_name: BTreeMap<String, usize>,
-    /// Modules that were looked for on disk.
-    tried: BTreeSet<String>,
-    /// Where files were looked for.
-    places: BTreeSet<PathBuf>,
-}
-
-impl Tree<'_> {
-    /// Adds the files at `location`, which is the folder or file of the module `name`.
-    fn add(&mut self, name: &str, location: &Path) {
-        self.places.insert(location.to_owned());
-        let rules = !self.ownership.is_installed(location);
-        let found = self.walker.walk(location, rules);
-        let imports = self.cache.load(&found);
-        for (found, imports) in found.into_iter().zip(imports) {
-            let Some(imports) = imports else {
-                continue;
-            };
-            let below = found.path.strip_prefix(location).unwrap_or(&found.path);
-            let module = module_name(name, below);
-            self.add_file(found.path, module, imports);
-        }
-    }
-
-    fn add_file(&mut self, path: PathBuf, module: Option<String>, imports: Arc<FileImports>) {
-        let is_package = path.file_stem().is_some_and(|stem| stem == "__init__");
-        let at = self.files.len();
-        if let Some(module) = &module {
-            // Of `a.py` and `a/__init__.py` the interpreter takes the package.
-            if is_package || !self.by_name.contains_key(module) {
-                self.by_name.insert(module.clone(), at);
-            }
-        }
-        let mut file = SourceFile {
-            path,
-            module,
-            is_package,
-            imports,
-            steps: Vec::new(),
-        };
-        file.steps = Reader {
-            ownership: self.ownership,
-            resolver: &mut self.resolver,
-        }
-        .steps(&file);
-        self.files.push(file);
-    }
-
-    /// Adds the files of first-party modules that the known files import, until there are no more.
-    fn follow(&mut self) {
-        let mut at = 0;
-        while let Some(file) = self.files.get(at) {
-            at += 1;
-            let targets: BTreeSet<String> = file
-                .steps
-                .iter()
-                .filter_map(|(_, step)| match step {
-                    Step::Enter(module) => Some(module.clone()),
-                    Step::Load(..) => None,
-                })
-                .collect();
-            for target in targets {
-                self.reach(&target);
-            }
-        }
-    }
-
-    /// Makes sure that a first-party module and its parents are known, if they are on disk.
-    fn reach(&mut self, module: &str) {
-        for name in graph::with_parents(module) {
-            if self.by_name.contains_key(name) || !self.tried.insert(name.to_owned()) {
-                continue;
-            }
-            // Above the package only what importing it runs, not the neighbours.
-            let above = covers(name, &self.request.package);
-            match self.resolver.find(name) {
-                Place::Package(_, init) if above => self.add_owned(name, &init),
-                Place::Package(folder, _) => self.add_owned(name, &folder),
-                Place::Module(file) => self.add_owned(name, &file),
-                Place::Namespace(portions) if !above => {
-                    for portion in portions {
-                        if self.ownership.owns_path(&portion) {
-                            self.add(name, &portion);
-                        }
-                    }
-                }
-                Place::Namespace(_) | Place::Builtin | Place::Missing => {}
-            }
-        }
-    }
-
-    fn add_owned(&mut self, name: &str, location: &Path) {
-        if self.ownership.owner(&mut self.resolver, name) == Owner::FirstParty {
-            self.add(name, location);
-        }
-    }
-
-    /// The modules that were asked for, without those that must not be imported.
-    fn preload(&mut self) -> Vec<String> {
-        let mut wanted = Vec::new();
-        for module in &self.request.preload {
-            match self.ownership.owner(&mut self.resolver, module) {
-                Owner::ThirdParty => wanted.push(module.clone()),
-                Owner::FirstParty => {
-                    log::warn!("not preloaded, though asked for: {module} is first-party");
-                }
-                Owner::Nobody => {
-                    log::warn!("not preloaded, though asked for: {module} is ignored");
-                }
-            }
-        }
-        wanted
-    }
-}
-
-/// The dotted name of the file at `below` in the folder of the module `name`; none when no import can name it.
-fn module_name(name: &str, below: &Path) -> Option<String> {
-    let mut module = name.to_owned();
-    if below.as_os_str().is_empty() || below.is_absolute() {
-        return Some(module);
-    }
-    let stem = below.with_extension("");
-    for part in stem.iter() {
-        let part = part.to_str()?;
-        if part != "__init__" {
-            if part.contains('.') {
-                return None;
-            }
-            module.push('.');
-            module.push_str(part);
-        }
-    }
-    Some(module)
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::keyword::{is_clause, is_reserved, keyword, Keyword};
+use super::last_import::last_import;
 use super::lexer::{Fault, Lexer, Stop};
 
 /// Which block in [`Sliced::blocks`].
@@ -64,6 +65,8 @@ struct Slicer<'s> {
     open: Vec<BlockId>,
     /// The clause that ended where the current logical line starts.
     closed: Option<BlockId>,
+    /// Whether long strings seemed to be left open where all imports had been read.
+    is_odd: Option<bool>,
 }
 
 /// Finds the import statements of a text whose lines end in `\n`.
@@ -75,11 +78,15 @@ pub(super) fn slice(text: &str) -> Sliced {
         handlers: Vec::new(),
         open: Vec::new(),
         closed: None,
+        is_odd: None,
     };
     // A text without the word has nothing to find, and nothing that its open strings could hide.
-    if memchr::memmem::find(text.as_bytes(), b"import").is_some() {
+    if let Some(last) = last_import(text.as_bytes()) {
         while let Some(indent) = slicer.indentation() {
             slicer.leave_blocks(indent);
+            if slicer.has_seen(last) {
+                break;
+            }
             slicer.logical_line(indent);
         }
     }
@@ -124,6 +131,28 @@ impl Slicer<'_> {
             }
             self.lexer.pos += 1;
         }
+    }
+
+    /// Whether what follows can't matter: the last import is read, all handlers of the statements around it, and the
+    /// text that is left opens as many long strings as it closes.
+    ///
+    /// When it lies in what was taken for a string, a quote may be missing before it: the end of the text tells. So it
+    /// does where something is wrong already.
+    fn has_seen(&mut self, last: usize) -> bool {
+        let waits = |id: &BlockId| {
+            let head = self.blocks.get(id.0).map_or(*id, |block| block.head);
+            self.blocks
+                .get(head.0)
+                .is_some_and(|head| head.keyword == Keyword::Try)
+        };
+        self.lexer.fault.is_none()
+            && self.imports.last().is_some_and(|import| import.end > last)
+            && !self.open.iter().chain(&self.closed).any(waits)
+            && !*self.is_odd.get_or_insert_with(|| {
+                let rest = self.lexer.bytes.get(self.lexer.pos..).unwrap_or_default();
+                let count = |quotes: &[u8; 3]| memchr::memmem::find_iter(rest, quotes).count();
+                count(b"\"\"\"") % 2 != 0 || count(b"'''") % 2 != 0
+            })
     }
 
     fn leave_blocks(&mut self, indent: usize) {

@@ -399,7 +399,8 @@ fn an_open_triple_quote_makes_a_file_untrusted() {
         "import a\nx = f'''{\nimport b\n'''",
         "import a\nx = f'''{x:\nimport b\n",
         "import a\nx = (r'''\nimport b\n",
-        "import a\nx = f'''{(\n'''{\n",
+        "import a\nx = f'''{(\n'''{\nimport b\n",
+        "import a\nx = '''\n",
     ] {
         let found = imports_of(source.as_bytes());
         let broken = found.broken.unwrap();

@@ -1,22 +1,15 @@
-//! From folders to source files. Owns ignore rules, the folders that are never entered, and symbolic links; reads no
-//! file's content and knows no module names.
+//! From folders to source files. Owns the folders that are never entered, and symbolic links; reads no file's content
+//! and knows no module names.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{channel, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use ignore::gitignore::Gitignore;
-use ignore::{Match, WalkBuilder, WalkState};
-use walkdir::WalkDir;
-
-use super::cache::FileStamp;
-use super::threads::safe_threads;
+use super::disk::{is_source, Disk, Folder, Identity, Kind};
+use super::rules::{self, Rules};
 use super::Problem;
 
 /// Folders that hold what others wrote, or nothing to import.
@@ -28,238 +21,215 @@ const NEVER_ENTERED: [&str; 5] = [
     "dist-packages",
 ];
 
-/// A source file, as the disk had it during the walk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
-    pub(super) stamp: FileStamp,
-}
-
-/// What all walks of one scan found. A file or folder that is reached by several names counts once, by a name
-/// without symbolic links if it has one.
+/// What all walks of one scan found. A folder that is reached by several names counts once.
 #[derive(Debug, Default)]
 pub(super) struct Walker {
-    folders: Mutex<HashSet<(u64, u64)>>,
-    files: HashSet<(u64, u64)>,
+    folders: HashSet<Identity>,
     pub(super) problems: Vec<Problem>,
 }
 
-enum Event {
-    File(PathBuf, Metadata),
+/// A folder on the way, and what is in it.
+struct Listed {
+    place: Place,
+    folder: Arc<Folder>,
+    entries: Vec<Entry>,
+}
+
+enum Entry {
+    File(PathBuf),
     Link(PathBuf),
-    Failed(Problem),
+    /// Which one of those listed.
+    Folder(usize),
+}
+
+#[derive(Clone)]
+struct Place {
+    path: PathBuf,
+    /// Its name without links, where rules ask for it.
+    real: PathBuf,
+    rules: Option<Arc<Rules>>,
 }
 
 impl Walker {
-    /// The source files below `root`, or `root` itself, by path. Those of an earlier call are left out.
+    /// The source files below `root`, or `root` itself: those with a name of their own by path, then those behind
+    /// links. Folders of an earlier call are left out.
     ///
     /// Ignore rules are obeyed if `rules` is set and `root` is not itself ignored: then they tell nothing.
-    pub(super) fn walk(&mut self, root: &Path, rules: bool) -> Vec<Found> {
-        match fs::metadata(root) {
-            Ok(metadata) if metadata.is_dir() => {
-                if self.has_entered(&metadata) {
-                    return Vec::new();
+    pub(super) fn walk(&mut self, disk: &mut Disk, root: &Path, rules: bool) -> Vec<PathBuf> {
+        match disk.target(root) {
+            Some((_, true)) => {}
+            Some((_, false)) => {
+                let is_file = fs::metadata(root).is_ok_and(|metadata| metadata.is_file());
+                let found = is_file && is_source(root);
+                disk.has_aliases |= fs::canonicalize(root).map_or(true, |real| real != root);
+                return found.then(|| root.to_owned()).into_iter().collect();
+            }
+            None => {
+                if let Err(error) = fs::metadata(root) {
+                    self.problems.push(problem(root, &error.to_string()));
                 }
-            }
-            Ok(metadata) => {
-                let mut found = Vec::new();
-                self.add(root.to_owned(), &metadata, &mut found);
-                return found;
-            }
-            Err(error) => {
-                self.problems.push(problem(root, &error));
                 return Vec::new();
             }
         }
-        let rules = rules && !is_ignored(root);
         let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        disk.has_aliases |= real != root;
+        let rules = rules && !rules::above(&real, disk).is_some_and(|r| r.ignores_all(&real, true));
         let mut found = Vec::new();
         let mut links = Vec::new();
-        // Links come after all that has a name of its own, in the order of their paths, so that it does not depend
-        // on chance which name a file gets.
-        let mut folder = Some(root.to_owned());
+        self.enter(disk, root, rules, &mut found, &mut links);
+        links.sort();
+        // Links come after all that has a name of its own, in the order of their paths, so that it does not depend on
+        // chance which name a file gets.
         let mut at = 0;
-        loop {
-            if let Some(folder) = folder.take() {
-                self.walk_folder(&folder, rules, &mut found, &mut links);
-                if let Some(fresh) = links.get_mut(at..) {
-                    fresh.sort();
-                }
-            }
-            let Some(link) = links.get(at).cloned() else {
-                break;
-            };
+        while let Some(link) = links.get(at).cloned() {
             at += 1;
-            match fs::metadata(&link) {
+            disk.has_aliases = true;
+            match disk.target(&link) {
                 // An ancestor holds the tree that is being walked, and maybe the whole disk.
-                Ok(target) if target.is_dir() => {
+                Some((_, true)) => {
                     let loops = fs::canonicalize(&link).map_or(true, |to| real.starts_with(to));
-                    folder = (!loops && !is_never_entered(&link)).then_some(link);
+                    if !loops && !has_foreign_name(&link) && !disk.folder(&link).is_environment() {
+                        self.enter(disk, &link, rules, &mut found, &mut links);
+                        if let Some(fresh) = links.get_mut(at..) {
+                            fresh.sort();
+                        }
+                    }
                 }
-                Ok(target) => self.add(link, &target, &mut found),
+                Some((_, false)) if is_source(&link) => found.push(link),
                 // A link to nowhere: editors lock files that way.
-                Err(_) => {}
+                Some((_, false)) | None => {}
             }
         }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
         found
     }
 
-    fn has_entered(&self, metadata: &Metadata) -> bool {
-        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        folders.contains(&identity(metadata))
-    }
-
-    fn walk_folder(
+    /// Adds the files and links below a folder, in the order of their paths.
+    fn enter(
         &mut self,
+        disk: &mut Disk,
         root: &Path,
         rules: bool,
-        found: &mut Vec<Found>,
+        found: &mut Vec<PathBuf>,
         links: &mut Vec<PathBuf>,
     ) {
-        let (sender, receiver) = channel();
-        match rules.then(safe_threads) {
-            Some(0) => {
-                self.problems.push(Problem {
-                    file: root.to_owned(),
-                    line: None,
-                    message: "no thread can be started: ignore rules are not obeyed".to_owned(),
-                });
-                without_rules(root, &self.folders, &sender);
-            }
-            Some(threads) => with_rules(root, threads, &self.folders, &sender),
-            None => without_rules(root, &self.folders, &sender),
-        }
-        drop(sender);
-        let mut files = Vec::new();
-        for event in receiver {
-            match event {
-                Event::File(path, metadata) => files.push((path, metadata)),
-                Event::Link(path) => links.push(path),
-                Event::Failed(problem) => self.problems.push(problem),
-            }
-        }
-        // Hard links: the first name by path.
-        files.sort_by(|one, other| one.0.cmp(&other.0));
-        for (path, metadata) in files {
-            self.add(path, &metadata, found);
-        }
-    }
-
-    fn add(&mut self, path: PathBuf, metadata: &Metadata, found: &mut Vec<Found>) {
-        // Not a pipe, which would block the reader.
-        if metadata.is_file() && is_source(&path) && self.files.insert(identity(metadata)) {
-            let stamp = FileStamp::of(metadata);
-            found.push(Found { path, stamp });
-        }
-    }
-}
-
-fn with_rules(
-    root: &Path,
-    threads: usize,
-    folders: &Mutex<HashSet<(u64, u64)>>,
-    sender: &Sender<Event>,
-) {
-    let walk = WalkBuilder::new(root)
-        .follow_links(false)
-        .require_git(false)
-        // What git ignores is generated or foreign; `.ignore` and the user's own list are about searching.
-        .ignore(false)
-        .git_global(false)
-        .threads(threads)
-        .build_parallel();
-    walk.run(|| {
-        let sender = sender.clone();
-        Box::new(move |entry| {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let vanished = error
-                        .io_error()
-                        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-                    if !vanished {
-                        tell(&sender, Event::Failed(problem(root, &error)));
+        let mut all = survey(disk, root, rules);
+        // With a stack of its own: folders may lie deeper than the thread's reaches.
+        let mut stack = vec![Entry::Folder(0)];
+        while let Some(entry) = stack.pop() {
+            match entry {
+                Entry::File(path) => found.push(path),
+                Entry::Link(path) => links.push(path),
+                Entry::Folder(at) => {
+                    let Some(listed) = all.get_mut(at) else {
+                        continue;
+                    };
+                    let fresh = listed
+                        .folder
+                        .identity
+                        .is_some_and(|id| self.folders.insert(id));
+                    if !fresh {
+                        continue;
                     }
-                    return WalkState::Continue;
-                }
-            };
-            let path = entry.path();
-            let below = entry.depth() > 0;
-            let is_link = below && entry.path_is_symlink();
-            if visit(path, is_link, below, folders, &sender) {
-                WalkState::Continue
-            } else {
-                WalkState::Skip
-            }
-        })
-    });
-}
-
-fn without_rules(root: &Path, folders: &Mutex<HashSet<(u64, u64)>>, sender: &Sender<Event>) {
-    let mut walk = WalkDir::new(root).follow_links(false).into_iter();
-    while let Some(entry) = walk.next() {
-        match entry {
-            Ok(entry) => {
-                let below = entry.depth() > 0;
-                let name = entry.file_name().as_encoded_bytes();
-                let is_link = below && entry.path_is_symlink();
-                let enters = !(below && name.starts_with(b"."))
-                    && visit(entry.path(), is_link, below, folders, sender);
-                // A root that is a link is walked, though its entry is not that of a folder.
-                if !enters && (entry.file_type().is_dir() || !below) {
-                    walk.skip_current_dir();
-                }
-            }
-            Err(error) => {
-                let vanished = error
-                    .io_error()
-                    .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-                if !vanished {
-                    let path = error.path().unwrap_or(root);
-                    tell(sender, Event::Failed(problem(path, &error)));
+                    if let Some(error) = &listed.folder.problem {
+                        self.problems.push(problem(&listed.place.path, error));
+                    }
+                    stack.extend(std::mem::take(&mut listed.entries).into_iter().rev());
                 }
             }
         }
     }
 }
 
-/// Tells what an entry is; false when a folder is not to be entered.
-fn visit(
-    path: &Path,
-    is_link: bool,
-    below: bool,
-    folders: &Mutex<HashSet<(u64, u64)>>,
-    sender: &Sender<Event>,
-) -> bool {
-    if is_link {
-        tell(sender, Event::Link(path.to_owned()));
-        return false;
-    }
-    // Gone since its folder was listed: no problem of ours.
-    let Ok(metadata) = fs::metadata(path) else {
-        return false;
+/// All folders below `root`, which is the first one, level by level.
+fn survey(disk: &mut Disk, root: &Path, with_rules: bool) -> Vec<Listed> {
+    let real = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let rules = if with_rules {
+        rules::above(&real, disk)
+    } else {
+        None
     };
-    if metadata.is_dir() {
-        return !(below && is_never_entered(path))
-            && folders
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(identity(&metadata));
+    let mut all: Vec<Listed> = Vec::new();
+    let mut level = vec![(
+        Place {
+            path: root.to_owned(),
+            real,
+            rules,
+        },
+        None,
+    )];
+    while !level.is_empty() {
+        let paths: Vec<PathBuf> = level.iter().map(|(place, _)| place.path.clone()).collect();
+        let folders = disk.folders(&paths);
+        let mut next = Vec::new();
+        for ((mut place, slot), folder) in level.into_iter().zip(folders) {
+            // The place of a folder among its parent's entries is kept free until it is known to be entered.
+            if slot.is_some() && folder.is_environment() {
+                continue;
+            }
+            let at = all.len();
+            if let Some((parent, entry)) = slot {
+                let parent: Option<&mut Listed> = all.get_mut(parent);
+                if let Some(slot) = parent.and_then(|parent| parent.entries.get_mut(entry)) {
+                    *slot = Entry::Folder(at);
+                }
+            }
+            if with_rules {
+                place.rules = rules::enter(place.rules, &place.path, &folder, disk);
+            }
+            let (entries, below) = sift(&place, &folder);
+            next.extend(
+                below
+                    .into_iter()
+                    .map(|(entry, place)| (place, Some((at, entry)))),
+            );
+            all.push(Listed {
+                place,
+                folder,
+                entries,
+            });
+        }
+        level = next;
     }
-    if is_source(path) {
-        tell(sender, Event::File(path.to_owned(), metadata));
-    }
-    true
+    all
 }
 
-fn tell(sender: &Sender<Event>, event: Event) {
-    if sender.send(event).is_err() {
-        log::debug!("the walk's receiver is gone");
+/// What of a folder's items is not ignored, and those that are folders again, with their position.
+fn sift(place: &Place, folder: &Folder) -> (Vec<Entry>, Vec<(usize, Place)>) {
+    let mut entries = Vec::new();
+    let mut below = Vec::new();
+    for item in &folder.items {
+        let path = place.path.join(&item.name);
+        let is_folder = item.kind == Kind::Folder;
+        if item.kind == Kind::File && !is_source(&path) || is_folder && has_foreign_name(&path) {
+            continue;
+        }
+        let rules = place.rules.as_ref();
+        let real = rules.map_or_else(PathBuf::new, |_| place.real.join(&item.name));
+        let hidden = item.name.as_encoded_bytes().starts_with(b".");
+        let ignored = rules.and_then(|rules| rules.ignore(&path, &real, is_folder));
+        if ignored.unwrap_or(hidden) {
+            continue;
+        }
+        match item.kind {
+            Kind::File => entries.push(Entry::File(path)),
+            Kind::Link => entries.push(Entry::Link(path)),
+            Kind::Folder => {
+                below.push((
+                    entries.len(),
+                    Place {
+                        path,
+                        real,
+                        rules: place.rules.clone(),
+                    },
+                ));
+                entries.push(Entry::Folder(usize::MAX));
+            }
+        }
     }
+    (entries, below)
 }
 
-fn problem(path: &Path, error: &dyn std::error::Error) -> Problem {
+fn problem(path: &Path, error: &str) -> Problem {
     Problem {
         file: path.to_owned(),
         line: None,
@@ -267,20 +237,15 @@ fn problem(path: &Path, error: &dyn std::error::Error) -> Problem {
     }
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
-fn is_source(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "py" || extension == "pyw")
-}
-
+/// Whether a folder holds what others wrote, or nothing to import.
 pub(crate) fn is_never_entered(folder: &Path) -> bool {
+    has_foreign_name(folder) || folder.join("pyvenv.cfg").exists()
+}
+
+fn has_foreign_name(folder: &Path) -> bool {
     folder
         .file_name()
         .is_some_and(|name| NEVER_ENTERED.iter().any(|never| name == *never))
-        || folder.join("pyvenv.cfg").exists()
 }
 
 /// Whether git would ignore `root` itself, by the rules of the folders above it.
@@ -288,24 +253,13 @@ pub(crate) fn is_ignored(root: &Path) -> bool {
     let Ok(real) = fs::canonicalize(root) else {
         return false;
     };
-    let is_dir = real.is_dir();
-    if real.join(".git").exists() {
-        return false;
+    let rules = rules::above(&real, &mut Disk::default());
+    rules.is_some_and(|rules| rules.ignores_all(&real, real.is_dir()))
+}
+
+impl Folder {
+    /// Whether it is a virtual environment.
+    fn is_environment(&self) -> bool {
+        self.item("pyvenv.cfg").is_some()
     }
-    for folder in real.ancestors().skip(1) {
-        let file = folder.join(".gitignore");
-        if file.is_file() {
-            let (rules, _) = Gitignore::new(&file);
-            let below = real.strip_prefix(folder).unwrap_or(&real);
-            match rules.matched_path_or_any_parents(below, is_dir) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => {}
-            }
-        }
-        if folder.join(".git").exists() {
-            return false;
-        }
-    }
-    false
 }
