@@ -6,27 +6,19 @@
 //! is given up at the next message of its template.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, never, select, Receiver, RecvTimeoutError, Sender};
 
-use super::bisect::problem;
-use super::chain::{Chain, Kind, Level};
-use super::listen::START_LIMIT;
-use super::order::{Order, Part};
-use super::plan::{Plan, Step};
-use super::preload::{Attempt, Tries};
-use super::{Caller, Environment, State};
+use super::plan::Plan;
+use super::unseen::Unseen;
+use super::{Environment, State};
 use crate::error::Error;
 use crate::scan::FirstParty;
-use crate::stamp::os_text;
 use crate::supervisor::child::Heard;
-use crate::supervisor::template::Launch;
 use crate::watch::Watch;
 
 /// Nothing is begun before so much time has passed without news: one edit, or one run, rarely comes alone.
@@ -170,31 +162,6 @@ enum Next {
     Later,
 }
 
-/// What the thread works with in the place of a caller: the host as it was last seen.
-struct Unseen<'e> {
-    setup: Vec<u8>,
-    generation: &'e AtomicU64,
-    seen: u64,
-}
-
-impl Caller for Unseen<'_> {
-    fn attend(&self) -> Result<(), Error> {
-        if self.generation.load(Ordering::Acquire) == self.seen {
-            Ok(())
-        } else {
-            Err(Error::Interrupted)
-        }
-    }
-
-    fn setup(&self, _: &[PathBuf]) -> Result<Vec<u8>, Error> {
-        Ok(self.setup.clone())
-    }
-
-    fn progress(&self, _: &str, _: usize, _: usize) {}
-
-    fn settled(&self) {}
-}
-
 impl Environment {
     /// Wakes the thread that builds in the background.
     pub(super) fn ring(&self) {
@@ -253,163 +220,6 @@ impl Environment {
                 }
                 // Something has changed, or the environment closes. Whoever did it has rung.
                 Err(_) => return Next::Nothing,
-            }
-        }
-    }
-
-    /// Builds one level after the other, up to the first that can't be had.
-    fn build_unseen(
-        &self,
-        below: Option<Chain>,
-        steps: &[Step],
-        launch: &Launch,
-        caller: &Unseen<'_>,
-    ) -> Result<Made, Error> {
-        let mut chain = below;
-        for step in steps {
-            let order = Order {
-                imports: &step.imports,
-                part: Part::All,
-                kind: step.kind,
-                below: chain.as_ref(),
-                launch,
-                is_aside: false,
-                caller,
-            };
-            let built = self.build_level(order, step);
-            let level = match built {
-                Ok(Ok(level)) => level,
-                Ok(Err(why)) => {
-                    // A part of the import set would be less than what there is.
-                    let (whole, rest) = match step.kind {
-                        Kind::Imports => (None, chain),
-                        Kind::Learned | Kind::Own => (chain, None),
-                    };
-                    self.give_up(rest.as_ref());
-                    return Ok(Made {
-                        chain: whole,
-                        refused: Some((step.clone(), why)),
-                    });
-                }
-                Err(error) => {
-                    self.give_up(chain.as_ref());
-                    return Err(error);
-                }
-            };
-            chain = Some(match chain {
-                None => Chain::new(level),
-                Some(chain) => chain.with(level),
-            });
-        }
-        Ok(Made {
-            chain,
-            refused: None,
-        })
-    }
-
-    fn give_up(&self, chain: Option<&Chain>) {
-        if let Some(chain) = chain {
-            // Closed already is what was wanted.
-            let _ = self.drop_unless_serving(chain);
-        }
-    }
-
-    fn build_level(
-        &self,
-        order: Order<'_>,
-        step: &Step,
-    ) -> Result<Result<Arc<Level>, Refusal>, Error> {
-        let wanted: Vec<_> = step.items.iter().cloned().enumerate().collect();
-        let started = self.begin(order)?;
-        let id = started.id;
-        let tries = Tries {
-            trial: true,
-            limit: START_LIMIT,
-        };
-        let attempt = self.attempt(order, &wanted, &started, tries);
-        let refusal = match attempt {
-            Ok(Attempt::Ready(ready)) => match problem(&ready.census) {
-                None if unexpected(step, &ready.loaded).is_empty() => {
-                    let (files, left) = (step.files.clone(), step.left.clone());
-                    return Ok(Ok(self.serve(order, started, &wanted, *ready, files, left)?));
-                }
-                None => Refusal::Names(unexpected(step, &ready.loaded)),
-                Some(reason) => Refusal::Whole(reason),
-            },
-            Ok(Attempt::LeaveOut(all)) => Refusal::Names(
-                all.into_iter()
-                    .map(|each| (each.what.name(), each.why.reason))
-                    .collect(),
-            ),
-            Ok(Attempt::Ended(ended)) => Refusal::Whole(ended.reason),
-            Err(error) => {
-                // It may be gone with the environment.
-                let _ = self.dispatcher.abandon(id);
-                return Err(error);
-            }
-        };
-        self.dispatcher.abandon(id)?;
-        Ok(Err(refusal))
-    }
-
-    /// Puts what was built in place, unless something has changed meanwhile.
-    fn put_unseen(
-        &self,
-        state: &mut State,
-        replaced: &Chain,
-        chain: &Chain,
-    ) -> Result<bool, Error> {
-        let imports = state.imports.clone().unwrap_or_default();
-        let is_put = self.swap(Some(replaced.id()), chain)?;
-        if is_put {
-            log::debug!("a template of {} levels serves", chain.len());
-            state.report = self.report_of(state, chain, &imports);
-        } else {
-            self.drop_unless_serving(chain)?;
-        }
-        Ok(is_put)
-    }
-}
-
-/// The modules that came from another file than runs have them from: a run may have changed its path before.
-fn unexpected(step: &Step, loaded: &BTreeMap<String, Option<String>>) -> Vec<(String, String)> {
-    let is_other = |name: &String, file: &Path| {
-        let loaded = loaded.get(name).and_then(Option::as_deref);
-        loaded.is_some_and(|loaded| Path::new(&os_text(loaded)) != file)
-    };
-    let all = step.expected.iter();
-    all.filter(|(name, file)| is_other(name, file))
-        .map(|(name, file)| {
-            (
-                name.clone(),
-                format!("runs have it from {}", file.display()),
-            )
-        })
-        .collect()
-}
-
-/// How one piece of work went.
-struct Made {
-    chain: Option<Chain>,
-    refused: Option<(Step, Refusal)>,
-}
-
-/// Why a level can't be had.
-pub(super) enum Refusal {
-    /// For these, each with the reason.
-    Names(Vec<(String, String)>),
-    /// For one among all; nobody knows which.
-    Whole(String),
-}
-
-impl Refusal {
-    /// For the log.
-    pub(super) fn text(&self) -> String {
-        match self {
-            Self::Whole(reason) => reason.clone(),
-            Self::Names(all) => {
-                let each = all.iter().map(|(name, reason)| format!("{name}: {reason}"));
-                each.collect::<Vec<_>>().join("; ")
             }
         }
     }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::background::Refusal;
 use super::chain::{Chain, Kind, Level};
 use super::learned::Learned;
 use super::plan::{import_set, Step};
+use super::unseen::Refusal;
 use crate::protocol::message::PreloadItem;
 use crate::supervisor::template::TemplateId;
 

@@ -21,6 +21,7 @@ mod reads;
 mod refresh;
 mod repeats;
 mod report;
+mod unseen;
 mod verdicts;
 mod watching;
 

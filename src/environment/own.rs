@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::background::Refusal;
 use super::chain::{Chain, Found, Kind};
 use super::levels::{self, Edits};
 use super::plan::{import_set, Step};
+use super::unseen::Refusal;
 use super::{Caller, Environment, State};
 use crate::error::Error;
 use crate::protocol::message::PreloadItem;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::background::Refusal;
 use super::chain::{Chain, Kind, Level};
 use super::left_out::{top, What};
+use super::unseen::Refusal;
 use super::{Environment, State};
 use crate::protocol::message::PreloadItem;
 use crate::scan::{FirstParty, Import, ImportSet};
