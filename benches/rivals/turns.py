@@ -37,9 +37,13 @@ def serve(rival: Rival) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    name = ""
     for line in commands:
         name, arguments = json.loads(line)
         answers.write(json.dumps(getattr(rival, name)(**arguments)) + "\n")
+    if name not in ("", "close"):
+        # Whoever measures was interrupted: no thread of the rival's keeps this process.
+        rival.close()
 
 
 class Held:

@@ -32,6 +32,7 @@ class Rival:
         log: Path,
     ) -> None:
         self.name = script
+        self.killed = False
         self._log = log
         # What children print is no measure; it is kept to be shown when something fails.
         with log.open("ab") as said:
@@ -83,4 +84,5 @@ class Rival:
             try:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
+                self.killed = True
                 self._process.kill()

@@ -58,6 +58,16 @@ def test_a_held_child_lives_until_it_is_released(script: str, tmp_path: Path) ->
         assert wait_until(lambda: not folder.exists())
 
 
+@needs_proc
+@pytest.mark.parametrize("script", RIVALS)
+def test_a_rival_ends_when_nobody_asks_any_more(script: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), started(script, tmp_path) as rival:
+        rival.ask("open")
+        raise KeyboardInterrupt
+    assert not Path(f"/proc/{rival.pid}").exists()
+    assert not rival.killed
+
+
 def test_a_function_that_returns_something_else_is_no_measure(tmp_path: Path) -> None:
     with pytest.raises(RivalFailed, match="returned 43"), started("bare_fork", tmp_path) as rival:
         (tmp_path / "project" / "source" / "own" / "part.py").write_text("def answer():\n    return 43\n")
