@@ -34,6 +34,7 @@ class Watching(Saver):
         self._changes = self._open.enter_context(self._env.watch())
         self._loop = threading.Thread(target=self._serve)
         self._loop.start()
+        self.is_watched()
         return {}
 
     def close(self) -> Answer:

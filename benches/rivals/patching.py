@@ -27,6 +27,7 @@ class Patching(Saver):
         self._stop = threading.Event()
         self._caller = threading.Thread(target=self._call)
         self._caller.start()
+        self.is_watched()
         return {}
 
     def close(self) -> Answer:

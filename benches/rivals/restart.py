@@ -29,6 +29,7 @@ class Restart(Saver):
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
         self._watcher.start()
+        self.is_watched()
         return {}
 
     def close(self) -> Answer:
