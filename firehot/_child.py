@@ -20,7 +20,7 @@ from signal import pthread_sigmask
 from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from firehot import _call, _learn, _process, _wire, hooks
+from firehot import _call, _learn, _process, _spare, _wire, hooks
 
 if TYPE_CHECKING:
     from firehot import _care
@@ -74,11 +74,13 @@ class Inherited:
         self.path_after = [*self.path_after, *(entry for entry in new if entry not in before)]
 
 
-def run(fd: int, template: int, inherited: Inherited) -> NoReturn:
-    """The whole life of a child; `fd` is its private socket."""
+def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool) -> NoReturn:
+    """The whole life of a child; `fd` is its private socket. `ahead` of its call it is a spare."""
     _process.die_with_parent(template)
     sock = _process.move_up(fd)
     try:
+        if ahead:
+            _spare.wait(sock, (template, host))
         body = _receive_call(sock)
     except (EOFError, OSError):
         _exit(1)  # The host is gone, or has nothing to run.

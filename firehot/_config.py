@@ -17,7 +17,7 @@ from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
 _SWITCHES = ("learn", "warm_first_party", "watch")
-_KNOWN = (*_LISTS, "import_timeout", *_SWITCHES, "fork")
+_KNOWN = (*_LISTS, "import_timeout", "spares", *_SWITCHES, "fork")
 _VERDICTS = ("leave-out", "safe")
 
 
@@ -30,6 +30,7 @@ class Settings:
         ignored_modules: Modules not to preload.
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
+        spares: How many children are forked ahead.
         fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
         learn: Whether what runs import by themselves is preloaded as well, the next time.
         warm_first_party: Whether the project's own modules are imported ahead, too.
@@ -40,6 +41,7 @@ class Settings:
     ignored_modules: tuple[str, ...] = ()
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
+    spares: int = 1
     fork: tuple[tuple[str, str], ...] = ()
     learn: bool = True
     warm_first_party: bool = False
@@ -85,11 +87,24 @@ def _settings(file: Path, table: Any) -> Settings:
             if not isinstance(value, bool):
                 raise FirehotError(f"{file}: tool.firehot.{name} is true or false, not {value!r}")
             values[name] = value
+        elif name == "spares":
+            values[name] = checked_spares(f"{file}: tool.firehot.{name}", value)
         elif name == "fork":
             values[name] = tuple(_verdicts(file, "", value))
         else:
             raise FirehotError(f"{file}: tool.firehot.{name} is unknown; known are {', '.join(_KNOWN)}")
     return Settings(**values)
+
+
+def checked_spares(option: str, value: object) -> int:
+    """How many children to keep ahead.
+
+    Raises:
+        FirehotError: It is no number, or below zero.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise FirehotError(f"{option} is a number of processes, 0 or more, not {value!r}")
+    return value
 
 
 def _verdicts(file: Path, prefix: str, table: Any) -> Iterator[tuple[str, str]]:

@@ -26,10 +26,11 @@ class Engine:
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
             of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
-            (implementation and version, which verdicts are about), `cache` (folder for verdicts and for what was
-            learned, or `None`), `learn` (whether what children import themselves is preloaded from then on),
-            `warm_first_party` (whether the project's own modules are imported ahead), `watch` (whether a watcher tells
-            the scan what has changed), `must_poll` (whether it polls where the system could tell).
+            (implementation and version, which verdicts are about), `spares` (how many children are forked ahead),
+            `cache` (folder for verdicts and for what was learned, or `None`), `learn` (whether what children import
+            themselves is preloaded from then on), `warm_first_party` (whether the project's own modules are imported
+            ahead), `watch` (whether a watcher tells the scan what has changed), `must_poll` (whether it polls where the
+            system could tell).
         setup: Called before each start of a template, with its `sys.path`; makes the body of `setup`.
         launch: What to start the template with: executable, arguments, environment, working directory, `sys.path`.
 

@@ -73,7 +73,12 @@ def _checked(names: tuple[str, str], settings: ForkSettings) -> tuple[str, str]:
 
 
 def policy(
-    settings: ForkSettings, import_timeout: float, *, learn: bool = False, warm_first_party: bool = False
+    settings: ForkSettings,
+    import_timeout: float,
+    *,
+    spares: int = 0,
+    learn: bool = False,
+    warm_first_party: bool = False,
 ) -> dict[str, Any]:
     """How the engine judges templates: see `_core.Engine`."""
     return {
@@ -82,6 +87,7 @@ def policy(
         "leave_out": settings.leave_out(),
         "safe": settings.safe(),
         "python": f"{sys.implementation.cache_tag} {sys.version}",
+        "spares": spares,
         "cache": _cache_folder(),
         "learn": learn,
         "warm_first_party": warm_first_party,

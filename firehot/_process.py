@@ -97,6 +97,17 @@ def _native() -> Any:
     return _ctypes
 
 
+def signal_descriptor() -> int:
+    """Can be read while a blocked signal is pending (Linux)."""
+    native = _native()
+    function = native.dlsym(native.dlopen(None, 0), "signalfd")
+    every = b"\xff" * _SIGSET
+    fd: int = native.call_cdeclfunction(function, (-1, every, os.O_NONBLOCK | os.O_CLOEXEC))
+    return fd
+
+
+_SIGSET = 128
+"""Bytes of `sigset_t`."""
 _PRCTL: tuple[int, Callable[[int, tuple[int, ...]], int]] | None = None
 
 

@@ -70,7 +70,7 @@ def main() -> NoReturn:
 
 # Descriptors that travel with a `fork`: for a child its socket; for a layer its socket, and the pipe for what its
 # imports print.
-_DESCRIPTORS = {"child": 1, "layer": 2}
+_DESCRIPTORS = {"child": 1, "spare": 1, "layer": 2}
 _ROOM = _socket.CMSG_SPACE(2 * 4)
 
 
@@ -238,7 +238,7 @@ class Template:
         if pid == 0 and message["as"] == "layer":
             self._become_layer(fds)
         if pid == 0:
-            self._become_child(fds[0])
+            self._become_child(fds[0], ahead=message["as"] == "spare")
         for fd in fds:
             close(fd)
         if pid > 0:
@@ -248,10 +248,10 @@ class Template:
                 self._layers.add(pid)
             self._send(type="forked", id=ident, pid=pid)
 
-    def _become_child(self, sock: int) -> NoReturn:
+    def _become_child(self, sock: int, *, ahead: bool) -> NoReturn:
         try:
             self._leave_as_child()
-            _child.run(sock, self._pid, self._inherited)
+            _child.run(sock, self._pid, self._host, self._inherited, ahead=ahead)
         except BaseException as error:
             sys.__excepthook__(type(error), error, error.__traceback__)
             _process.flush_streams()

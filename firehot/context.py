@@ -55,6 +55,7 @@ def isolate_imports(
     learn: bool | None = None,
     warm_first_party: bool | None = None,
     watch: bool | None = None,
+    spares: int | None = None,
 ) -> Generator[Environment, None, None]:
     """Opens an environment in which the third-party imports of a package are done.
 
@@ -74,6 +75,8 @@ def isolate_imports(
             is free of them, again after each edit. False by default.
         watch: Whether the project's files are watched, so that `update_environment` looks at changed ones only; off by
             default. `Environment.watch` needs no such word.
+        spares: How many processes are forked ahead of need and wait for a call, for each template that is in use; 1 by
+            default. A call that finds one pays a wake-up instead of a fork. Where memory is short none are kept.
 
     Yields:
         The environment.
@@ -102,6 +105,7 @@ def isolate_imports(
         **_interpreter(),
     }
     limit = settings.import_timeout if import_timeout is None else import_timeout
+    count = settings.spares if spares is None else _config.checked_spares("spares", spares)
     fork = _forks.ForkSettings(
         words=settings.fork,
         first_party=(found.name, *scan["first_party"]),
@@ -111,6 +115,7 @@ def isolate_imports(
         scan,
         output=output,
         import_timeout=limit,
+        spares=count,
         fork=fork,
         learn=settings.learn if learn is None else learn,
         warm_first_party=settings.warm_first_party if warm_first_party is None else warm_first_party,

@@ -100,6 +100,7 @@ class Environment:
         *,
         output: Output = "prefix",
         import_timeout: float = 60.0,
+        spares: int = 1,
         fork: _forks.ForkSettings | None = None,
         learn: bool = True,
         warm_first_party: bool = False,
@@ -111,6 +112,7 @@ class Environment:
             scan: What to scan, as `_core.Engine` takes it.
             output: Where the output of children goes unless `exec` says otherwise.
             import_timeout: Seconds that the import of one module may take.
+            spares: How many children wait for a call, forked ahead.
             fork: What is known of the fork safety of packages.
             learn: Whether what children import themselves is preloaded from then on.
             warm_first_party: Whether the project's own modules are imported ahead.
@@ -126,7 +128,7 @@ class Environment:
         self._closed = False
         self._owner = os.getpid()
         settings = fork or _forks.ForkSettings()
-        policy = _forks.policy(settings, import_timeout, learn=learn, warm_first_party=warm_first_party)
+        policy = _forks.policy(settings, import_timeout, spares=spares, learn=learn, warm_first_party=warm_first_party)
         policy |= {"watch": watch, "must_poll": os.environ.get("FIREHOT_WATCH", "").strip().lower() == "poll"}
         setup = partial(_forks.setup, settings, learn=learn)
         self._engine = _core.Engine(scan, policy, setup, _host.launch())
@@ -324,8 +326,8 @@ class Environment:
     def processes(self) -> Sequence[IsolatedProcess[Any]]:
         """The processes that run now, oldest first."""
         with self._lock:
-            known = sorted(self._processes.items())
-        return tuple(process for _, process in known if process.is_running())
+            known = list(self._processes.values())
+        return tuple(process for process in known if process.is_running())
 
     # -- the end ------------------------------------------------------------------------------
 

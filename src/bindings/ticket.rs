@@ -60,7 +60,7 @@ impl PyTicket {
 
     #[getter]
     fn pid(&self) -> Option<i32> {
-        self.ticket.pid()
+        self.ticket.tell_pid()
     }
 
     fn reply<'py>(

@@ -94,6 +94,8 @@ pub struct Config {
     pub safe: Vec<String>,
     /// The interpreter's implementation and version, which verdicts are about.
     pub python: String,
+    /// How many children are forked ahead.
+    pub spares: usize,
     /// Where verdicts, and what was learned, are kept from one process to the next; nowhere if none.
     pub cache: Option<PathBuf>,
     /// Whether what children import themselves is preloaded from then on.
@@ -174,7 +176,8 @@ impl Environment {
         caller: &dyn Caller,
     ) -> Result<(Opened, Pump), Error> {
         let (ears, heard) = crossbeam_channel::bounded(HEARD_KEPT);
-        let (dispatcher, pump) = Dispatcher::start(config.learn.then_some(ears))?;
+        let ears = config.learn.then_some(ears);
+        let (dispatcher, pump) = Dispatcher::start(ears, config.spares)?;
         let mut scanner =
             Scanner::new(config.scan.clone()).with_own_modules(config.warm_first_party);
         if let Some(folder) = &config.cache {

@@ -27,6 +27,8 @@ pub struct PreloadItem {
 pub enum Role {
     /// Runs one call and ends.
     Child,
+    /// The same, but no call is there yet: it makes itself ready and waits.
+    Spare,
     /// A template above this one: it imports more, and forks.
     Layer,
 }

@@ -59,7 +59,7 @@ pub enum Cause {
 /// What a waiter waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// A process id, or the end.
+    /// A process that has its call, or the end.
     Pid,
     /// A reply, or the end.
     Reply,
@@ -84,6 +84,8 @@ pub struct Ticket {
 #[derive(Debug, Default)]
 struct State {
     pid: Option<i32>,
+    /// Somebody was told the pid, and may send it signals.
+    pid_told: bool,
     reply: Option<Arc<Reply>>,
     end: Option<End>,
     captured: Vec<u8>,
@@ -105,9 +107,16 @@ impl Ticket {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process, once it is forked.
+    /// The process, once it has its call.
     pub fn pid(&self) -> Option<i32> {
         self.state().pid
+    }
+
+    /// The same for somebody who may send it signals: it stays this process from now on.
+    pub fn tell_pid(&self) -> Option<i32> {
+        let mut state = self.state();
+        state.pid_told |= state.pid.is_some();
+        state.pid
     }
 
     /// How the call ended, if it has.
@@ -159,6 +168,16 @@ impl Ticket {
     pub(super) fn set_pid(&self, pid: i32) {
         self.state().pid = Some(pid);
         self.changed.notify_all();
+    }
+
+    /// Its process has not begun, and another one shall take its place. False when somebody knows the pid: what
+    /// happens to that process is what was meant to happen to the call.
+    pub(super) fn take_back_pid(&self) -> bool {
+        let mut state = self.state();
+        if !state.pid_told {
+            state.pid = None;
+        }
+        !state.pid_told
     }
 
     /// True when somebody asked to be told.

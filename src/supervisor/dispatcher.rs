@@ -85,11 +85,12 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Starts the thread. The pump is for the one that writes output; `ears` hear what children import themselves.
+    /// Starts the thread. The pump is for the one that writes output; `ears` hear what children import themselves;
+    /// `spares` is how many children each template keeps ahead of need.
     ///
     /// # Errors
     /// [`Error::System`] when there are no descriptors or no threads left.
-    pub fn start(ears: Option<Sender<Heard>>) -> Result<(Self, Pump), Error> {
+    pub fn start(ears: Option<Sender<Heard>>, spares: usize) -> Result<(Self, Pump), Error> {
         let (waker, wakeups) = waker()?;
         let waker = Arc::new(waker);
         let (commands, requests) = crossbeam_channel::unbounded();
@@ -104,7 +105,7 @@ impl Dispatcher {
         thread::Builder::new()
             .name("firehot-dispatch".to_owned())
             .spawn(move || {
-                Owner::new(own, sender, ears).run(&requests, wakeups);
+                Owner::new(own, sender, ears, spares).run(&requests, wakeups);
                 drop(finished);
             })
             .map_err(Error::system("start a thread"))?;

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, UnixAddr};
+use nix::sys::socket::{recv, sendmsg, ControlMessage, MsgFlags, UnixAddr};
 
 use crate::error::Error;
 use crate::protocol::frame::{Decoder, Frame};
@@ -32,6 +33,7 @@ pub(super) struct Link {
     decoder: Decoder,
     outgoing: VecDeque<Piece>,
     open: bool,
+    unread: bool,
 }
 
 /// Bytes to send; descriptors travel with the first of them.
@@ -53,6 +55,7 @@ impl Link {
             decoder: Decoder::default(),
             outgoing: VecDeque::new(),
             open: true,
+            unread: false,
         };
         Ok((link, theirs.into()))
     }
@@ -88,6 +91,7 @@ impl Link {
                 Err(error) => {
                     log::debug!("a peer took no more messages: {error}");
                     self.outgoing.clear();
+                    self.unread = true;
                     return;
                 }
             }
@@ -124,10 +128,33 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.open = false,
+                Err(error) => {
+                    self.open = false;
+                    self.unread |= error.kind() == io::ErrorKind::ConnectionReset;
+                }
             }
         }
         Ok(frames)
+    }
+
+    /// Whether the peer has closed its end, though nobody was told yet.
+    pub(super) fn is_at_end(&self) -> bool {
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.stream.as_raw_fd(), &mut [0], peek), Ok(0))
+    }
+
+    /// Whether the peer has gone without reading all that was sent to it: it took no more of it, or (Linux) the kernel
+    /// had to throw away what lay in its socket.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// Ends the connection for both sides, whoever else holds this end of it.
+    pub(super) fn shut(&mut self) {
+        self.open = false;
+        self.outgoing.clear();
+        // The peer may have gone already.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,11 @@ use crossbeam_channel::{Receiver, Sender};
 use super::child::{Cause, Heard, Ticket};
 use super::dispatcher::{Command, Dispatcher, Exec};
 use super::endings::RETIRE_LIMIT;
-use super::link::Wakeups;
+use super::link::{Link, Wakeups};
 use super::pump::PumpSender;
 use super::readiness::{Readiness, Slot};
-use super::running::{Due, Leftover, Running};
+use super::running::{Leftover, Running};
+use super::spares::Spares;
 use super::template::{describe_status, watch, Event, Launch, Phase, Template, TemplateId};
 use crate::error::Error;
 use crate::protocol::message::{decode, ChildId, FromTemplate, Role, ToTemplate};
@@ -34,12 +36,18 @@ pub(super) struct Owner {
     pub(super) goodbyes: BTreeMap<TemplateId, Instant>,
     /// How long a template may take to go, or to tell of a death.
     pub(super) patience: Duration,
+    pub(super) spares: Spares,
     next: u64,
     pub(super) closing: bool,
 }
 
 impl Owner {
-    pub(super) fn new(handle: Dispatcher, pump: PumpSender, ears: Option<Sender<Heard>>) -> Self {
+    pub(super) fn new(
+        handle: Dispatcher,
+        pump: PumpSender,
+        ears: Option<Sender<Heard>>,
+        spares: usize,
+    ) -> Self {
         Self {
             handle,
             pump,
@@ -49,6 +57,7 @@ impl Owner {
             leftovers: BTreeMap::new(),
             goodbyes: BTreeMap::new(),
             patience: RETIRE_LIMIT,
+            spares: Spares::new(spares),
             next: 0,
             closing: false,
         }
@@ -146,6 +155,7 @@ impl Owner {
                 if let Some(template) = self.templates.get_mut(&id) {
                     template.phase = Phase::Serving;
                 }
+                self.first_spares(id);
             }
             Command::IsServing { id, answer } => {
                 let _ = answer.send(self.is_serving(id));
@@ -158,7 +168,15 @@ impl Owner {
             Command::Stop { id, grace } => self.stop(id, grace),
             Command::Release(id) => {
                 if let Some(child) = self.children.get_mut(&id) {
+                    // A spare may outlive its template by a moment. Its call is not sent then, and the next template has it.
+                    let template = self.templates.get(&child.template);
+                    if template.is_none_or(|template| template.link.is_at_end()) {
+                        return;
+                    }
                     child.release();
+                    // Not before: its fork would take place beside the check, and before the call's own.
+                    let template = child.template;
+                    self.grow_spares(template);
                 }
             }
             Command::Died(id) => self.bury(id),
@@ -253,11 +271,12 @@ impl Owner {
         };
         log::debug!("template {} retires", template.pid());
         template.phase = Phase::Retiring;
+        self.drop_spares(id);
         self.tell(id, &ToTemplate::Retire {});
         self.schedule_goodbye(id);
     }
 
-    fn is_serving(&self, id: TemplateId) -> bool {
+    pub(super) fn is_serving(&self, id: TemplateId) -> bool {
         self.templates
             .get(&id)
             .is_some_and(|template| template.phase == Phase::Serving && template.link.is_open())
@@ -271,31 +290,53 @@ impl Owner {
         if !self.is_serving(id) {
             return Err(Error::NoTemplate);
         }
-        self.next += 1;
-        let child_id = ChildId(self.next);
-        let ticket = Ticket::new(child_id, exec.name);
-        let due = Due::Fork {
-            by: Instant::now() + FORK_LIMIT,
-            limit: exec.timeout,
+        let cloudpickle = exec.cloudpickle.clone();
+        let name = exec.name.clone();
+        let Some((child_id, spare)) = self.adopt(id, cloudpickle.as_ref()) else {
+            let (link, socket) = Link::pair()?;
+            let child_id = self.next_child();
+            let ticket = Ticket::new(child_id, name);
+            let child = Running::new(Arc::clone(&ticket), exec, link, false, self.ears.clone())?;
+            self.fork(id, child_id, Role::Child, cloudpickle, socket);
+            self.children.insert(child_id, child);
+            return Ok(ticket);
         };
-        let (child, socket) = Running::new(
+        let ticket = Ticket::new(child_id, name);
+        let mut child = Running::new(
             Arc::clone(&ticket),
-            id,
-            exec.mode,
-            exec.call,
-            due,
+            exec,
+            spare.link,
+            true,
             self.ears.clone(),
         )?;
-        let fork = ToTemplate::Fork {
-            id: child_id,
-            role: Role::Child,
-            cloudpickle: exec.cloudpickle,
-        };
-        if let Some(template) = self.templates.get_mut(&id) {
-            template.send(&fork, vec![socket]);
+        if let Some(pid) = spare.pid {
+            child.forked(pid);
         }
         self.children.insert(child_id, child);
         Ok(ticket)
+    }
+
+    pub(super) fn next_child(&mut self) -> ChildId {
+        self.next += 1;
+        ChildId(self.next)
+    }
+
+    pub(super) fn fork(
+        &mut self,
+        template: TemplateId,
+        id: ChildId,
+        role: Role,
+        cloudpickle: Option<String>,
+        socket: OwnedFd,
+    ) {
+        let fork = ToTemplate::Fork {
+            id,
+            role,
+            cloudpickle,
+        };
+        if let Some(template) = self.templates.get_mut(&template) {
+            template.send(&fork, vec![socket]);
+        }
     }
 
     pub(super) fn signal(&mut self, id: ChildId, signal: i32) {
@@ -348,6 +389,9 @@ impl Owner {
                     layer.set_pid(pid);
                     log::debug!("layer {pid} started");
                 }
+                if self.spares.forked(id, pid) {
+                    return;
+                }
                 let unwanted = match self.children.get_mut(&id) {
                     Some(child) => child.forked(pid),
                     None => None,
@@ -358,11 +402,15 @@ impl Owner {
             }
             FromTemplate::ForkFailed { id, error } => {
                 self.bury_layer(TemplateId(id.0), &format!("could not be forked: {error}"));
-                self.end(id, None, Cause::ForkFailed(error));
+                if !self.spares.ended(id) {
+                    self.end(id, None, Cause::ForkFailed(error));
+                }
             }
             FromTemplate::Exited { id, status } => {
                 self.bury_layer(TemplateId(id.0), &describe_status(status));
-                self.end(id, Some(status), Cause::Itself);
+                if !self.spares.ended(id) {
+                    self.end(id, Some(status), Cause::Itself);
+                }
             }
             FromTemplate::Log { level, message } => {
                 let level = level.parse().unwrap_or(log::Level::Info);
@@ -371,8 +419,15 @@ impl Owner {
         }
     }
 
-    fn end(&mut self, id: ChildId, status: Option<i32>, cause: Cause) {
-        if let Some(child) = self.children.remove(&id) {
+    fn end(&mut self, id: ChildId, status: Option<i32>, mut cause: Cause) {
+        if let Some(mut child) = self.children.remove(&id) {
+            let may_move = !self.closing && self.is_serving(child.template);
+            if may_move && cause == Cause::Itself && child.is_movable(&self.pump) {
+                match self.move_call(id, &child) {
+                    Ok(()) => return,
+                    Err(error) => cause = Cause::ForkFailed(error.to_string()),
+                }
+            }
             let template = child.template;
             if let Some(leftover) = child.end(status, cause, &self.pump) {
                 self.leftovers.insert(id, leftover);
@@ -403,6 +458,7 @@ impl Owner {
             return;
         };
         self.goodbyes.remove(&id);
+        self.drop_spares(id);
         template.read_output();
         log::debug!("template {} {how}", template.pid());
         let orphans: Vec<ChildId> = self
@@ -456,7 +512,7 @@ impl Owner {
 
     /// The kernel kills the children of a dead template (`PR_SET_PDEATHSIG`); where it can't, the host does.
     fn end_orphan(&mut self, id: ChildId, how: &str) {
-        let pid = self.children.get(&id).and_then(|child| child.ticket.pid());
+        let pid = self.children.get(&id).and_then(|child| child.pid);
         #[cfg(not(target_os = "linux"))]
         if let Some(pid) = pid {
             let pid = nix::unistd::Pid::from_raw(pid);

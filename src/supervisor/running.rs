@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::child::{Cause, End, Heard, Reply, Ticket};
+use super::dispatcher::Exec;
 use super::link::Link;
 use super::output::{Mode, Pipe, Stream, Tail};
+use super::owner::FORK_LIMIT;
 use super::pump::{PumpSender, Settlement};
 use super::template::TemplateId;
 use crate::error::Error;
@@ -39,19 +41,26 @@ pub(super) struct Running {
     /// Why it is about to end, when the host brought it about.
     pub(super) cause: Cause,
     pub(super) due: Due,
+    /// What it runs; the call itself only as long as it may be given to another child.
+    pub(super) exec: Exec,
+    pub(super) pid: Option<i32>,
     /// Its reply has come.
     pub(super) returned: bool,
     /// Sent when the fork is known to have happened, so that a call
     /// whose template died before can be given to another one, and when the template is known to be true.
     call: Option<Outgoing>,
     released: bool,
+    /// It was forked before its call came, and the call is kept.
+    is_movable: bool,
     /// It shall be stopped as soon as it is forked, with this grace.
     unwanted: Option<Duration>,
-    mode: Mode,
     tail: Tail,
     /// For what it imports itself, where anybody wants to know.
     ears: Option<Sender<Heard>>,
 }
+
+/// A longer call is not kept for the case that a spare dies: what it holds is in memory twice as it is.
+const KEPT: usize = 1 << 20;
 
 /// What has to happen to a child, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,64 +112,70 @@ impl Due {
 }
 
 impl Running {
-    /// A child that is yet to be forked, and the socket that goes to the template for it.
+    /// A child that has no call yet; `link` leads to it. It may be a spare.
     pub(super) fn new(
         ticket: Arc<Ticket>,
-        template: TemplateId,
-        mode: Mode,
-        call: Arc<Vec<u8>>,
-        due: Due,
+        exec: Exec,
+        link: Link,
+        is_spare: bool,
         ears: Option<Sender<Heard>>,
-    ) -> Result<(Self, OwnedFd), Error> {
-        let (link, socket) = Link::pair()?;
-        let mut pipes = Vec::new();
-        let mut fds = Vec::new();
-        match mode {
-            Mode::Inherit => {
-                let stdio = [
-                    (io::stdin().as_fd().try_clone_to_owned(), true),
-                    (io::stdout().as_fd().try_clone_to_owned(), false),
-                    (io::stderr().as_fd().try_clone_to_owned(), false),
-                ];
-                for (fd, reads) in stdio {
-                    // A host may run with a standard descriptor closed.
-                    fds.push(fd.or_else(|_| null(reads))?);
-                }
-            }
-            Mode::Prefix | Mode::Capture => {
-                fds.push(null(true)?);
-                for stream in [Stream::Stdout, Stream::Stderr] {
-                    let (pipe, writer) = Pipe::new(stream)?;
-                    pipes.push(pipe);
-                    fds.push(writer);
-                }
-            }
-        }
-        let child = Self {
+    ) -> Result<Self, Error> {
+        let (pipes, stdio) = stdio(exec.mode)?;
+        Ok(Self {
             ticket,
-            template,
+            template: exec.template,
             link,
             pipes,
             cause: Cause::Itself,
-            due,
+            due: Due::Fork {
+                by: Instant::now() + FORK_LIMIT,
+                limit: exec.timeout,
+            },
+            pid: None,
             returned: false,
             call: Some(Outgoing {
-                header: encode(&ToChild::Call {}, call.len())?,
-                body: call,
-                stdio: fds,
+                header: encode(&ToChild::Call {}, exec.call.len())?,
+                body: Arc::clone(&exec.call),
+                stdio,
             }),
             released: false,
+            is_movable: is_spare && exec.call.len() <= KEPT,
             unwanted: None,
-            mode,
             tail: Tail::default(),
             ears,
-        };
-        Ok((child, socket))
+            exec,
+        })
     }
 
-    /// Takes the call back if it was not sent yet.
+    /// The same call for another child; `link` leads to it.
+    pub(super) fn again(&self, link: Link) -> Result<Self, Error> {
+        let ticket = Arc::clone(&self.ticket);
+        let mut child = Self::new(ticket, self.exec.clone(), link, false, self.ears.clone())?;
+        child.released = self.released;
+        Ok(child)
+    }
+
+    /// Whether this dead child was a spare that has never read its call: then nothing has begun.
+    ///
+    /// The race: it may die at any moment between the host's last look and its reading. The kernel decides: a call that
+    /// was sent after the death is refused (EPIPE); one that lay in the socket at the death is thrown away, and the
+    /// host's next read says so (ECONNRESET, on Linux). In any other case it may have begun, and its end is told as it is.
+    /// So it is where somebody knows the pid already: a signal to it was meant for this call.
+    pub(super) fn is_movable(&mut self, pump: &PumpSender) -> bool {
+        self.is_movable
+            && self.cause == Cause::Itself
+            && self.read_reply(pump)
+            && (self.call.is_some() || self.link.is_unread())
+            && !self.returned
+            && self.ticket.take_back_pid()
+    }
+
+    /// Takes the call back if it was not sent yet: the child, which waits for it, sees the end of its socket and goes.
     pub(super) fn cancel(&mut self) {
-        self.call = None;
+        self.is_movable = false;
+        if self.call.take().is_some() {
+            self.link.shut();
+        }
     }
 
     /// Has it stopped when it is forked. Until then the fork's own deadline counts: a slow fork is no reason to kill
@@ -173,7 +188,7 @@ impl Running {
     pub(super) fn forked(&mut self, pid: i32) -> Option<Duration> {
         log::debug!("{} runs as process {pid}", self.ticket.name);
         self.due = self.due.forked();
-        self.ticket.set_pid(pid);
+        self.pid = Some(pid);
         self.send_call();
         self.unwanted.take()
     }
@@ -185,18 +200,26 @@ impl Running {
     }
 
     fn send_call(&mut self) {
-        if !self.released || self.ticket.pid().is_none() {
+        let Some(pid) = self.pid.filter(|_| self.released) else {
             return;
+        };
+        let Some(call) = self.call.take() else {
+            return;
+        };
+        self.link.push(call.header.into(), call.stdio);
+        self.link.push(call.body, Vec::new());
+        self.link.flush();
+        if !self.is_movable {
+            self.exec.call = Arc::default();
         }
-        if let Some(call) = self.call.take() {
-            self.link.push(call.header.into(), call.stdio);
-            self.link.push(call.body, Vec::new());
-            self.link.flush();
+        // A spare that is dead already is nobody's process: the caller waits on for the one that takes its place.
+        if !(self.is_movable && self.link.is_unread()) {
+            self.ticket.set_pid(pid);
         }
     }
 
     fn is_shown(&self) -> bool {
-        self.mode == Mode::Prefix
+        self.exec.mode == Mode::Prefix
     }
 
     /// Whether its pipes may be read now: when too much waits to be shown, they are left to fill.
@@ -211,7 +234,7 @@ impl Running {
             if pipe.stream == Stream::Stderr {
                 self.tail.add(&bytes);
             }
-            match self.mode {
+            match self.exec.mode {
                 Mode::Prefix => {
                     let mut lines = pipe.lines(&bytes);
                     if all {
@@ -246,6 +269,7 @@ impl Running {
                     | FromChild::Unpicklable { .. }),
                 ) => {
                     self.returned = true;
+                    self.exec.call = Arc::default();
                     self.read_output(pump, true);
                     let reply = Settlement::Reply(Reply {
                         message,
@@ -302,7 +326,7 @@ impl Running {
         (!self.pipes.is_empty()).then_some(Leftover {
             ticket: self.ticket,
             pipes: self.pipes,
-            mode: self.mode,
+            mode: self.exec.mode,
         })
     }
 }
@@ -333,6 +357,34 @@ impl Leftover {
         self.pipes.retain(Pipe::is_open);
         !self.pipes.is_empty()
     }
+}
+
+/// The host's ends of what a child writes, and what is to be its stdin, stdout and stderr.
+fn stdio(mode: Mode) -> Result<(Vec<Pipe>, Vec<OwnedFd>), Error> {
+    let mut pipes = Vec::new();
+    let mut fds = Vec::new();
+    match mode {
+        Mode::Inherit => {
+            let stdio = [
+                (io::stdin().as_fd().try_clone_to_owned(), true),
+                (io::stdout().as_fd().try_clone_to_owned(), false),
+                (io::stderr().as_fd().try_clone_to_owned(), false),
+            ];
+            for (fd, reads) in stdio {
+                // A host may run with a standard descriptor closed.
+                fds.push(fd.or_else(|_| null(reads))?);
+            }
+        }
+        Mode::Prefix | Mode::Capture => {
+            fds.push(null(true)?);
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                let (pipe, writer) = Pipe::new(stream)?;
+                pipes.push(pipe);
+                fds.push(writer);
+            }
+        }
+    }
+    Ok((pipes, fds))
 }
 
 /// `/dev/null`.

@@ -226,3 +226,10 @@ def write_raw(data: bytes) -> None:
 
 def raise_it(text: str) -> NoReturn:
     raise LookupError(text)
+
+
+def note_and_double(path: str, value: int) -> int:
+    """Leaves a line for each time that it runs."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("ran\n")
+    return value * 2

@@ -37,6 +37,7 @@ impl Project {
             native_variables: Vec::new(),
             leave_out: Vec::new(),
             safe: Vec::new(),
+            spares: 0,
             python: "cpython".to_owned(),
             cache: Some(root.join("cache")),
             learn: true,

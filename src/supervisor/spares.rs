@@ -1,0 +1,189 @@
+//! Children that were forked ahead: asked for, handed out, thrown away. Sends no call.
+//!
+//! A spare is a child that waits on its private socket; what makes it one is that nobody has given it a call. It
+//! belongs to the template that it was forked from and goes with it. No deadline is set for one and its socket is not
+//! polled: an idle spare wakes nobody. Its death is told by its template, as any child's.
+//!
+//! Invariant: a call is in one child's hands only. It is moved to another one only when the first, a spare, is dead and
+//! the kernel has said that it never read the call whole; see [`Running::is_movable`].
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use super::link::Link;
+use super::memory::Memory;
+use super::owner::Owner;
+use super::running::Running;
+use super::template::TemplateId;
+use crate::error::Error;
+use crate::protocol::message::{ChildId, Role};
+
+/// A child without a call.
+#[derive(Debug)]
+pub(super) struct Spare {
+    template: TemplateId,
+    pub(super) link: Link,
+    /// None until its template has told of the fork.
+    pub(super) pid: Option<i32>,
+    /// The template had loaded cloudpickle when it was asked for this one.
+    cloudpickle: bool,
+}
+
+/// The spares of an environment.
+#[derive(Debug)]
+pub(super) struct Spares {
+    all: BTreeMap<ChildId, Spare>,
+    /// How many are kept for each template that is in use.
+    count: usize,
+    /// Folder of cloudpickle, by the templates that have loaded it.
+    cloudpickle: BTreeMap<TemplateId, String>,
+    memory: Memory,
+}
+
+impl Spares {
+    pub(super) fn new(count: usize) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            count,
+            cloudpickle: BTreeMap::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// One that runs, or the next one to be forked: so no request waits for the fork of a spare and for its own.
+    fn take(&mut self, template: TemplateId, cloudpickle: bool) -> Option<(ChildId, Spare)> {
+        let fits =
+            |spare: &Spare| spare.template == template && (spare.cloudpickle || !cloudpickle);
+        let mut fitting = self.all.iter().filter(|(_, spare)| fits(spare));
+        let id = *fitting.next()?.0;
+        self.all.remove(&id).map(|spare| (id, spare))
+    }
+
+    fn of(&self, template: TemplateId) -> usize {
+        let all = self.all.values();
+        all.filter(|spare| spare.template == template).count()
+    }
+
+    /// Its template has told of the fork; false for what is no spare.
+    pub(super) fn forked(&mut self, id: ChildId, pid: i32) -> bool {
+        let Some(spare) = self.all.get_mut(&id) else {
+            return false;
+        };
+        spare.pid = Some(pid);
+        let idle = self.all.values().filter(|spare| spare.pid.is_some());
+        log::debug!("{} spares idle", idle.count());
+        true
+    }
+
+    /// It has ended, or never was; false for what is no spare.
+    pub(super) fn ended(&mut self, id: ChildId) -> bool {
+        self.all.remove(&id).is_some()
+    }
+
+    /// Throws away those for which `unwanted` holds. They end by themselves when they see the end of their socket,
+    /// which a forked copy of the host can't keep open.
+    fn drop_where(&mut self, unwanted: impl Fn(&Spare) -> bool) {
+        self.all.retain(|_, spare| {
+            let goes = unwanted(spare);
+            if goes {
+                spare.link.shut();
+            }
+            !goes
+        });
+    }
+}
+
+impl Owner {
+    /// The spares of a template that is forked no more.
+    pub(super) fn drop_spares(&mut self, id: TemplateId) {
+        self.spares.drop_where(|spare| spare.template == id);
+        self.spares.cloudpickle.remove(&id);
+    }
+
+    /// A template begins to serve. A layer serves in the place of those below.
+    pub(super) fn first_spares(&mut self, id: TemplateId) {
+        let mut below = self.parent(id);
+        while let Some(lower) = below {
+            self.spares.drop_where(|spare| spare.template == lower);
+            below = self.parent(lower);
+        }
+        self.grow_spares(id);
+    }
+
+    fn parent(&self, id: TemplateId) -> Option<TemplateId> {
+        self.templates
+            .get(&id)
+            .and_then(|template| template.parent())
+    }
+
+    /// Asks a template for the spares that it lacks.
+    pub(super) fn grow_spares(&mut self, id: TemplateId) {
+        if self.spares.count == 0 || self.closing || !self.is_serving(id) {
+            return;
+        }
+        if self.spares.memory.is_short() {
+            log::debug!("memory is short: no spares are kept");
+            self.spares.drop_where(|_| true);
+            return;
+        }
+        for _ in self.spares.of(id)..self.spares.count {
+            if let Err(error) = self.fork_spare(id) {
+                log::debug!("no spare is kept: {error}");
+                return;
+            }
+        }
+    }
+
+    fn fork_spare(&mut self, template: TemplateId) -> Result<(), Error> {
+        let (link, socket) = Link::pair()?;
+        let cloudpickle = self.spares.cloudpickle.get(&template).cloned();
+        let spare = Spare {
+            template,
+            link,
+            pid: None,
+            cloudpickle: cloudpickle.is_some(),
+        };
+        let id = self.next_child();
+        self.fork(template, id, Role::Spare, cloudpickle, socket);
+        self.spares.all.insert(id, spare);
+        Ok(())
+    }
+
+    /// A spare for a call, if there is one that can serve it.
+    pub(super) fn adopt(
+        &mut self,
+        template: TemplateId,
+        cloudpickle: Option<&String>,
+    ) -> Option<(ChildId, Spare)> {
+        if let Some(folder) = cloudpickle {
+            let known = &mut self.spares.cloudpickle;
+            known.entry(template).or_insert_with(|| folder.clone());
+            // Their successors have it.
+            let without = |spare: &Spare| spare.template == template && !spare.cloudpickle;
+            self.spares.drop_where(without);
+        }
+        let found = self.spares.take(template, cloudpickle.is_some());
+        if found.is_some() {
+            log::debug!("served by a spare");
+        }
+        found
+    }
+
+    /// Gives the call of a dead spare to a child that is forked for it.
+    ///
+    /// # Errors
+    /// [`Error::System`]: there are no descriptors left.
+    pub(super) fn move_call(&mut self, id: ChildId, dead: &Running) -> Result<(), Error> {
+        log::debug!(
+            "{} is given to another child: its spare has died",
+            dead.ticket.name
+        );
+        let (link, socket) = Link::pair()?;
+        let child = dead.again(link)?;
+        let cloudpickle = child.exec.cloudpickle.clone();
+        // Its id is free: the template has reaped the one that bore it.
+        self.fork(child.template, id, Role::Child, cloudpickle, socket);
+        self.children.insert(id, child);
+        Ok(())
+    }
+}
