@@ -374,12 +374,13 @@ def test_ctrl_c_is_what_it_is_in_any_run(env: Environment, tmp_path: Path) -> No
 
 
 CTRL_C = """
-import os, signal, sys
+import os, time
 from firehot import isolate_imports
 with isolate_imports("my_package") as env:
     try:
         print(env.run(os.getppid), flush=True)
-        signal.pause()
+        while True:
+            time.sleep(0.05)
     except KeyboardInterrupt:
         pass
     print(env.run(os.getpid), flush=True)
