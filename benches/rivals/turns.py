@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from typing import Any, Protocol
 
 Answer = dict[str, Any]
@@ -29,7 +30,16 @@ class Rival(Protocol):
 
 
 def serve(rival: Rival) -> None:
-    """Obeys until stdin ends."""
+    """Obeys until stdin ends. A failure ends the process at once, whatever threads the rival has."""
+    try:
+        _serve(rival)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _serve(rival: Rival) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.set_inheritable(answers.fileno(), False)
     os.dup2(2, 1)
