@@ -235,8 +235,10 @@ impl Environment {
         // What had come with others was not asked for again.
         let wanted = state.left_out.wanted(imports);
         for (module, name) in wanted.iter().flat_map(|(_, item)| pairs(item)) {
-            if chain.has_loaded(&module, &name) {
-                report.has_also(full_name(&module, &name));
+            let full = full_name(&module, &name);
+            // One that failed was loaded, and taken out again.
+            if chain.has_loaded(&module, &name) && !report.skipped.contains_key(&full) {
+                report.has_also(full);
             }
         }
         report.leave_out(state.left_out.verdicts(imports));

@@ -83,7 +83,7 @@ mod kernel {
 #[cfg(target_os = "linux")]
 mod kernel {
     use std::fs::{read_to_string, File};
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::path::Path;
 
     use nix::errno::Errno;
@@ -130,8 +130,22 @@ mod kernel {
         mounts: File,
     }
 
+    /// Holds the places of standard descriptors that the host has closed: a child that inherits the host's stdio must
+    /// not be given what is opened here.
+    fn stdio_places() -> Vec<File> {
+        let mut places = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            if file.as_raw_fd() > nix::libc::STDERR_FILENO {
+                break;
+            }
+            places.push(file);
+        }
+        places
+    }
+
     impl Queue {
         pub(in crate::stamp) fn open() -> Result<Self, Errno> {
+            let _places = stdio_places();
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
             let mounts = File::open("/proc/self/mountinfo");
             let mounts =

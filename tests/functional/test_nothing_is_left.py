@@ -48,8 +48,8 @@ def test_fifty_runs_leave_no_zombie_and_no_descriptor(env: Environment) -> None:
         process.wait()
     assert not zombies_of(os.getpid())
     assert not zombies_of(template)
-    assert children_of(template) == []
-    assert set(open_descriptors()) == set(before)
+    assert len(children_of(template)) <= 1, "nothing but the spare for the next call"
+    assert wait_until(lambda: len(open_descriptors()) == len(before))
 
 
 @needs_proc
@@ -171,7 +171,8 @@ def test_killing_the_host_leaves_no_process(
     with scripts.start(HOST, env=CHILDWORK) as host:
         for _ in range(3):
             assert read_line(host) == "[p] early"
-        assert len(marked_processes(nothing_is_left)) == 5
+        # Host, template, children, and the spare that is forked for the next call.
+        assert wait_until(lambda: len(marked_processes(nothing_is_left)) == 6)
         host.send_signal(number)
         host.wait(timeout=20)
         assert wait_until(lambda: not marked_processes(nothing_is_left), 2)

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::super::unseen::Refusal;
 use super::super::chain::Kind;
 use super::super::lessons::Lessons;
 use super::super::plan::{import_set, Step};
+use super::super::unseen::Refusal;
 use super::*;
 use crate::scan::ScanRequest;
 
