@@ -142,6 +142,7 @@ impl Scanner {
     ///
     /// As [`Scanner::scan`].
     pub fn rescan(&mut self, changed: &BTreeSet<PathBuf>) -> Result<Scan, ScanError> {
+        log::debug!("told of {} changed paths", changed.len());
         let Some(last) = self.last.as_mut().filter(|last| !last.is_spoilt) else {
             return self.scan();
         };

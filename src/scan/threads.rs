@@ -4,6 +4,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
 use std::thread;
 
 /// More do not help: a disk does not answer more at once.
@@ -24,8 +25,7 @@ pub(super) fn map<T: Sync, S, R: Send>(
         let mut state = start();
         return items.iter().map(|item| work(&mut state, item)).collect();
     }
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = threads.min(cores).min(MOST_THREADS);
+    let threads = threads.min(cores()).min(MOST_THREADS);
     let next = AtomicUsize::new(0);
     let share = || {
         let mut state = start();
@@ -65,6 +65,12 @@ pub(super) fn map<T: Sync, S, R: Send>(
         }
     });
     all.into_iter().flatten().collect()
+}
+
+/// Asked once: the answer is in files of the system.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
 }
 
 #[cfg(test)]
