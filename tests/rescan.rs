@@ -96,8 +96,17 @@ fn put(path: &Path, text: &str) {
     }
 }
 
+fn folders(project: &Project) -> BTreeSet<PathBuf> {
+    let all = walkdir::WalkDir::new(project.folder.path())
+        .into_iter()
+        .flatten();
+    let folders = all.filter(|entry| entry.file_type().is_dir());
+    folders.map(walkdir::DirEntry::into_path).collect()
+}
+
 /// Does it as far as it can be done, and tells the paths that a watcher would tell.
 fn perform(project: &Project, edit: &Edit) -> Vec<PathBuf> {
+    let before = folders(project);
     let path = |name: &str| project.path(name);
     let told = match edit {
         Edit::Write(file, text) => {
@@ -138,14 +147,9 @@ fn perform(project: &Project, edit: &Edit) -> Vec<PathBuf> {
         let parent = fs::canonicalize(path.parent()?).ok()?;
         Some(parent.join(path.file_name()?))
     });
-    // New folders on the way, and other names of the same file.
-    let above = told.iter().flat_map(|path| path.ancestors().skip(1));
-    let above = above.filter(|folder| folder.starts_with(project.folder.path()));
-    let is_in_new = |folder: &&Path| {
-        let created = fs::metadata(folder).and_then(|metadata| metadata.created());
-        created.is_ok_and(|created| created.elapsed().is_ok_and(|age| age.as_millis() < 50))
-    };
-    let fresh = above.filter(is_in_new).map(Path::to_owned);
+    // New folders on the way.
+    let after = folders(project);
+    let fresh = after.difference(&before).cloned();
     let all: BTreeSet<PathBuf> = real.chain(parents).chain(fresh).collect();
     told.into_iter().chain(all).collect()
 }
