@@ -254,3 +254,25 @@ fn a_scan_without_changes_hands_out_the_same_set() {
     assert_eq!(third.parsed, 1);
     assert!(Arc::ptr_eq(&first.imports, &third.imports));
 }
+
+#[test]
+fn two_names_of_a_file_that_are_parted_count_as_two_files() {
+    let project = Project::new(&[
+        ("root/app/__init__.py", ""),
+        ("root/app/a.py", "import one\n"),
+    ]);
+    let (a, b) = (project.path("root/app/a.py"), project.path("root/app/b.py"));
+    fs::hard_link(&a, b).unwrap();
+    let mut scanner = Scanner::new(request(&project));
+    let mut told_of = Scanner::new(request(&project));
+    assert_eq!(scanner.scan().unwrap().files, 2);
+    told_of.scan().unwrap();
+    project.write("spare", "import two\n");
+    fs::rename(project.path("spare"), &a).unwrap();
+    for scan in [
+        scanner.scan().unwrap(),
+        told_of.rescan(&BTreeSet::from([a])).unwrap(),
+    ] {
+        assert_eq!(modules(&scan.imports)[2..], ["two", "one"]);
+    }
+}
