@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -150,6 +150,15 @@ fn perform(project: &Project, edit: &Edit) -> Vec<PathBuf> {
     // New folders on the way.
     let after = folders(project);
     let fresh = after.difference(&before).cloned();
+    // A file with several names is told by each of them.
+    let identity = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let edited: BTreeSet<_> = told.iter().filter_map(|path| identity(path)).collect();
+    let names = FILES.iter().map(|name| project.path(name));
+    let names = names.filter(|path| identity(path).is_some_and(|id| edited.contains(&id)));
+    let fresh = fresh.chain(names);
     let all: BTreeSet<PathBuf> = real.chain(parents).chain(fresh).collect();
     told.into_iter().chain(all).collect()
 }

@@ -135,7 +135,7 @@ impl Scanner {
     }
 
     /// Scans again, told by a watcher what has changed since the last scan: absolute paths of files and folders, those
-    /// that are new or gone among them. What it finds is what [`Scanner::scan`] would have found; it looks at these
+    /// that are new or gone among them, and each name of a file that has several. What it finds is what [`Scanner::scan`] would have found; it looks at these
     /// paths only, where they are source files that it knows, and at everything otherwise.
     ///
     /// # Errors
