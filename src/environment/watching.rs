@@ -73,10 +73,7 @@ impl Environment {
             Some(_) | None => Told::Anything,
         };
         let scan = match told {
-            Told::Changed(changed) if !is_stale => {
-                log::debug!("told of {} changed paths", changed.len());
-                state.scanner.rescan(&changed)
-            }
+            Told::Changed(changed) if !is_stale => state.scanner.rescan(&changed),
             Told::Changed(_) | Told::Anything => state.scanner.scan(),
         };
         if let Some(watcher) = &watcher {

@@ -212,7 +212,7 @@ def test_the_directory_counts_when_an_import_asked_for_it(
     here, there = folders
     project.dependency("dep_a.py", f"import os\n{ASKS[how]}\n")
     project.write("app.py", "import dep_a\n")
-    with project.open() as environment:
+    with project.open(learn=False) as environment:
         assert value_of(environment) == here
         main = template_of(environment)
 

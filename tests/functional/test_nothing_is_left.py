@@ -49,7 +49,8 @@ def test_fifty_runs_leave_no_zombie_and_no_descriptor(env: Environment) -> None:
     assert not zombies_of(os.getpid())
     assert not zombies_of(template)
     assert len(children_of(template)) <= 1, "nothing but the spare for the next call"
-    assert wait_until(lambda: len(open_descriptors()) == len(before))
+    # The socket of the spare may have come after the first look.
+    assert wait_until(lambda: len(open_descriptors()) <= len(before) + 1)
 
 
 @needs_proc
