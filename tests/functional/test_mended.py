@@ -284,7 +284,7 @@ def test_an_own_cache_folder_with_wide_permissions_is_tightened(project: Project
 def test_links_where_verdicts_are_written_are_not_followed(project: Project, tmp_path: Path) -> None:
     with project.open():
         pass
-    (file,) = cache().iterdir()
+    (file,) = cache().glob("verdicts*")
     precious = tmp_path / "precious"
     precious.write_text("precious")
     file.unlink()
@@ -304,7 +304,7 @@ def test_a_verdict_ends_when_its_package_is_mended_in_the_same_version(
     project.write("app.py", "import listening\n")
     with project.open() as environment:
         assert "earlier run" not in skipped(environment)["listening"]
-    (file,) = cache().iterdir()
+    (file,) = cache().glob("verdicts*")
     with project.open() as environment:
         reason = skipped(environment)["listening"]
         assert reason.endswith(f"(found in an earlier run; remove {file} to try it again)")
