@@ -28,7 +28,7 @@ def _measure(bench: Bench, stack: Stack) -> list[Row]:
             rivals = {name: rival for name, rival in rivals.items() if name != OLD_FIREHOT}
         for command, count, what in (
             ("burst", _AT_ONCE, f"{_AT_ONCE} execs at once, each"),
-            ("sequence", _IN_SEQUENCE, f"{_IN_SEQUENCE * _ROUNDS} execs in sequence, each"),
+            ("sequence", _IN_SEQUENCE, f"execs in sequence, {_IN_SEQUENCE} a turn, each"),
         ):
             say(f"{what}, {stack.name}")
             contestants = [
