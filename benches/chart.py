@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-_WIDTH, _LABELS, _LINE, _BAR = 960, 430, 26, 14
+_WIDTH, _LABELS, _LINE, _BAR = 1040, 510, 26, 14
+_LEGEND = "The upright line is the target; thin lines are the middle half; bars end at four times the target."
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .head { font-weight: 600 } .small { font-size: 12px }
@@ -30,7 +31,7 @@ def draw(rows: Iterable[Mapping[str, Any]]) -> str:
         ' aria-label="Measured ratios as shares of their targets">',
         f"<style>{_STYLE}</style>",
         '<text class="head" x="12" y="24">Measured ratios as shares of their targets: shorter is better</text>',
-        '<text class="small" x="12" y="44">The upright line is the target; thin lines are the middle half.</text>',
+        f'<text class="small" x="12" y="44">{_LEGEND}</text>',
     ]
     for number, (row, against) in enumerate(bars):
         parts += _bar(row, against, 64 + number * _LINE, scale, most)
@@ -44,8 +45,8 @@ def draw(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _bar(row: Mapping[str, Any], against: Mapping[str, Any], top: float, scale: float, most: float) -> list[str]:
     label = f"{row['subject']}: {row['what']}, against {against['rival']}".replace("`", "")
-    if len(label) > 68:
-        label = label[:67] + "\u2026"
+    if len(label) > 74:
+        label = label[:73] + "\u2026"
     median, low, high = (min(most, _share(against, name)) for name in ("median", "low", "high"))
     middle = top + _BAR / 2
     kind = "met" if median <= 1 else "missed"
