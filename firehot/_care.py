@@ -131,8 +131,10 @@ class Care:
 
     # -- the census ------------------------------------------------------------------------------
 
-    def take_census(self, fork: Callable[[], int], leave: Callable[[], None], trial: bool) -> dict[str, Any]:
-        """Two forks for nothing, the second when `trial`, and what they show: see `_census`. A part of `ready`."""
+    def take_census(
+        self, fork: Callable[[], int], leave: Callable[[], None], trial: bool, meanwhile: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Forks for nothing, the last one when `trial`, and what they show: see `_census`. A part of `ready`."""
         left_out = self._watch is not None and self._watch.any_left_out
 
         def fork_with_care() -> int:
@@ -141,7 +143,7 @@ class Care:
 
         # The exit of a template that will be replaced says nothing, and would delete what is still in use.
         end = self._end_as_child if trial and not left_out else None
-        report = self._counter.take(fork_with_care, leave, self._tell, end)
+        report = self._counter.take(fork_with_care, leave, self._tell, end, meanwhile)
         return {**report, **self._counts, "remedies": self._done(), "hook_errors": self._broken_hooks}
 
     def _end_as_child(self) -> None:
@@ -174,7 +176,7 @@ class Care:
         if entry is None or not _threads.HAS_TASKS:
             return
         self._pauses = []
-        for path in _threads.Maps().files:
+        for path in sorted(_threads.mapped_files()):
             if os.path.basename(path).startswith(entry["library"]):
                 pause = _process.native_function(path, entry["function"], entry["argument"])
                 if pause is not None:

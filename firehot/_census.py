@@ -2,9 +2,9 @@
 
 Standard library only.
 
-Two forks for nothing. The first lets libraries join their threads in their own fork handlers (OpenBLAS does); threads
-that are left after it stay for good, and are what children will miss. The second ends as a child does. Both run while
-the template takes its census.
+Two forks for nothing. The first, where there are threads, lets libraries join theirs in their own fork handlers
+(OpenBLAS does); threads that are left after it stay for good, and are what children will miss. The second ends as a
+child does. Both run while the template takes its census.
 """
 
 from __future__ import annotations
@@ -96,21 +96,24 @@ class Census:
         leave: Callable[[], None],
         tell: Callable[[str], None],
         end: Callable[[], None] | None,
+        meanwhile: Callable[[], None],
     ) -> dict[str, Any]:
-        """Forks for nothing and counts.
+        """Forks for nothing and counts. Where there is no thread, nothing can end at a fork.
 
         Args:
             fork: Forks, with everything that is done before a fork.
             leave: Called in the forked processes: takes them off the template's sockets.
             tell: Takes a warning.
             end: Makes the second one end as a child does; `None` for no such trial.
+            meanwhile: Called while they run.
         """
         maps = _threads.Maps() if len(_threads.tasks()) > 1 or _threads.python_threads() else None
         before = self._living(maps) if maps is not None else {}
-        first = _Trial(fork, leave, lambda: None)
+        first = _Trial(fork, leave, lambda: None) if maps is not None else None
         second = _Trial(fork, leave, end) if end is not None else None
+        meanwhile()
         after = self._living(maps, before) if maps is not None else {}
-        if first.result() is None:
+        if first is not None and first.result() is None:
             tell("a child of the template did not come back from fork; something preloaded hangs after a fork")
         report: dict[str, Any] = {"exit": None, "exit_ms": None}
         revived: list[str] = []

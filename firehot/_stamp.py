@@ -20,7 +20,7 @@ from stat import S_ISREG
 from types import FrameType
 from typing import Any
 
-from firehot import _audit
+from firehot import _audit, _threads
 from firehot._questions import Questions, namespace
 
 _SUFFIXES = (".py", ".pyc", *EXTENSION_SUFFIXES)
@@ -35,16 +35,16 @@ _PSEUDO = ("/proc", "/sys")
 class Recorder:
     """Collects what the imports depend on, from `start` to `stop`."""
 
-    def __init__(self, launched: int, *, is_layer: bool = False) -> None:
+    def __init__(self, launched: int, below: Recorder | None = None) -> None:
         """What counts begins now.
 
         Args:
             launched: The time, in nanoseconds of the wall clock, before the process was started.
-            is_layer: What is loaded already is in the stamp of the template below.
+            below: That of the template below, which has in its stamp what is loaded already.
         """
         self._launched = launched
-        self._is_layer = is_layer
-        self._mapped_below = frozenset(_mapped_files()) if is_layer else frozenset()
+        self._is_layer = below is not None
+        self._mapped: set[str] = below._mapped if below is not None else set()
         self._path: list[str] = []
         self._tick = _tick()
         self._files: dict[str, list[int] | None] = {}
@@ -215,6 +215,11 @@ class Recorder:
             and not _is_below(file, library)
         ]
 
+    def forget(self) -> None:
+        """The template has told everything: what is left is for the recorder of a layer."""
+        self._files, self._importers, self._listings, self._missing = {}, {}, {}, {}
+        self._at_start, self._reported = frozenset(), set()
+
     # -- the result ------------------------------------------------------------------------------
 
     def body(self) -> bytes:
@@ -252,8 +257,10 @@ class Recorder:
                 path = spec.origin if isinstance(spec, ModuleSpec) else None
                 if isinstance(path, str) and os.path.isabs(path):
                     paths[path] = None
-        mapped = (path for path in _mapped_files() if path not in self._mapped_below)
-        for path in (*paths, *mapped):
+        mapped = _threads.mapped_files()
+        new = [path for path in mapped - self._mapped if not path.startswith(_NOT_FILES)]
+        self._mapped = mapped
+        for path in (*paths, *new):
             archive = path if path in self._files or path in self._written else _archive_of(path)
             if archive not in self._files and archive not in self._written:
                 self._files[archive] = self._state_after(archive)
@@ -355,20 +362,6 @@ def _is_of_importlib(frame: FrameType | None) -> bool:
 
 def _is_below(file: str, library: str) -> bool:
     return file.startswith(library) and "site-packages" not in file and "dist-packages" not in file
-
-
-def _mapped_files() -> list[str]:
-    """Files that are mapped into this process: shared objects, mostly."""
-    found: dict[str, None] = {}
-    try:
-        with open("/proc/self/maps", "rb") as maps:
-            for line in maps:
-                at = line.find(b"/")
-                if at > 0 and not line.endswith(b" (deleted)\n"):
-                    found[os.fsdecode(line[at:-1])] = None
-    except OSError:
-        return []
-    return [path for path in found if not path.startswith(_NOT_FILES)]
 
 
 def _archive_of(path: str) -> str:

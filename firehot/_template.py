@@ -133,16 +133,21 @@ class Template:
             self._recorder.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)
-            census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"])
+            told: dict[str, Any] = {}
+            bodies: list[bytes] = []
+
+            def tell_all() -> None:
+                told["start"] = [] if self._is_layer else self._recorder.start_modules()
+                told["late"] = self._recorder.new_modules()
+                bodies.append(self._recorder.body())
+
+            census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"], tell_all)
             # From here on the host is watched in `serve`, so that it can go in good order; a layer dies with the one
             # below.
             if self._host_watch >= 0 and not self._is_layer:
                 _process.die_with_parent(self._host, clear=True)
-            start = [] if self._is_layer else self._recorder.start_modules()
-            late = self._recorder.new_modules()
-            body = self._recorder.body()
-            del self._recorder
-            self._send(body, type="ready", modules=len(sys.modules), start=start, late=late, census=census)
+            self._send(*bodies, type="ready", modules=len(sys.modules), census=census, **told)
+            self._recorder.forget()
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":
@@ -304,7 +309,7 @@ class Template:
         sys.argv[:] = setup["argv"]
         _process.fresh_main(setup)
         _process.invalidate_finders()
-        self._recorder = _stamp.Recorder(header["launched"], is_layer=True)
+        self._recorder = _stamp.Recorder(header["launched"], self._recorder)
         self._care = self._inherited.care = self._care.above(setup.get("fork", {}))
 
     def _leave_as_child(self, *, keep_host_watch: bool = False) -> None:

@@ -23,6 +23,7 @@ _BYTES = 16 << 10
 _WORD = 8
 _RETRIES = 20
 """Milliseconds that a running thread is given to begin to wait."""
+_MAPPED = re.compile(rb" (/[^\n]*)\n")
 _PASSED_OVER = re.compile(
     r"(lib(c|pthread|dl|m|rt|stdc\+\+|gcc_s|python[\d.]*)([-.][\w.-]*)?\.so[\d.]*|ld(-[\w-]+)?[\w.-]*|python[\d.]*)$"
 )
@@ -44,6 +45,18 @@ def name_of(task: int) -> str:
             return file.read().decode("utf-8", "replace").rstrip("\n")
     except OSError:
         return ""
+
+
+def mapped_files() -> set[str]:
+    """The files that are mapped into this process: shared objects, mostly."""
+    if not HAS_TASKS:
+        return set()
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            found = set(_MAPPED.findall(file.read()))
+    except OSError:
+        return set()
+    return {os.fsdecode(path) for path in found if not path.endswith(b" (deleted)")}
 
 
 class Maps:
