@@ -187,10 +187,10 @@ impl Environment {
         loop {
             let (plan, host, seen) = {
                 let mut state = self.quietly();
-                let seen = self.generation.load(Ordering::Acquire);
-                let Some(main) = self.serving().main.clone() else {
+                let Some(main) = self.true_main() else {
                     return Next::Nothing;
                 };
+                let seen = self.generation.load(Ordering::Acquire);
                 let plan = self.plan(&mut state, &main, is_idle && is_first);
                 (plan, self.last_host().clone(), seen)
             };
@@ -206,6 +206,7 @@ impl Environment {
                 seen,
             };
             let (replaced, below, steps) = (plan.replaces, plan.below, plan.steps);
+            let is_joined = below.is_none();
             match self.build_unseen(below, &steps, &launch, &caller) {
                 Ok(made) => {
                     let mut state = self.quietly();
@@ -214,6 +215,9 @@ impl Environment {
                     }
                     let new = made.chain.filter(|chain| !replaced.has(chain.id()));
                     let is_put = new.map(|chain| self.put_unseen(&mut state, &replaced, &chain));
+                    if is_joined && matches!(is_put, Some(Ok(true))) {
+                        state.is_reversed = false;
+                    }
                     if !matches!(is_put, None | Some(Ok(true))) {
                         return Next::Later;
                     }

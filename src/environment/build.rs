@@ -18,7 +18,7 @@ use super::verdicts::{about, key};
 use super::{host, Caller, Environment, State};
 use crate::error::Error;
 use crate::protocol::message::PreloadItem;
-use crate::stamp::{Listener, Stamp, Start, Touched};
+use crate::stamp::{Folders, Listener, Stamp, Start, Touched};
 use crate::supervisor::template::{Event, Launch, TemplateId};
 
 /// An interpreter that was started, and what the host knew just before.
@@ -28,6 +28,14 @@ pub(super) struct Started {
     pub(super) start: Start,
     /// Hears of changes to what the template reads.
     pub(super) listener: Listener,
+}
+
+/// What a template depends on beside what its own messages tell.
+pub(super) struct Also {
+    pub(super) files: Vec<Touched>,
+    pub(super) folders: Folders,
+    /// What was left out when it was made.
+    pub(super) left: BTreeSet<What>,
 }
 
 impl Environment {
@@ -40,7 +48,7 @@ impl Environment {
         let start = Start::above(host(order.launch), &below.base().stamp);
         let setup = order.caller.setup(&order.launch.path)?;
         if !order.is_aside {
-            *self.last_host() = Some((order.launch.clone(), setup.clone()));
+            self.note_setup(order.launch, &setup);
         }
         let (sender, events) = crossbeam_channel::unbounded();
         let launch = order.launch.clone();
@@ -64,7 +72,7 @@ impl Environment {
         let start = Start::take(host(launch));
         let setup = caller.setup(&launch.path)?;
         if !is_aside {
-            *self.last_host() = Some((launch.clone(), setup.clone()));
+            self.note_setup(launch, &setup);
         }
         let (sender, events) = crossbeam_channel::unbounded();
         let id = self.dispatcher.spawn(launch.clone(), setup, sender)?;
@@ -74,6 +82,17 @@ impl Environment {
             start,
             listener: Listener::new(&self.watches),
         })
+    }
+
+    /// What is built in the background is built for the host as it is now, also when nothing else is built for it.
+    pub(super) fn note_host(&self, launch: &Launch, caller: &dyn Caller) -> Result<(), Error> {
+        let setup = caller.setup(&launch.path)?;
+        self.note_setup(launch, &setup);
+        Ok(())
+    }
+
+    fn note_setup(&self, launch: &Launch, setup: &[u8]) {
+        *self.last_host() = Some((launch.clone(), setup.to_owned()));
     }
 
     /// One template's way to ready.
@@ -218,7 +237,12 @@ impl Environment {
         let mut files = state.left_out.files(&known);
         files.retain(|file| !state.repeats.is_told(file.path()));
         let left = state.left_out.names();
-        self.serve(order, started, wanted, ready, files, left)
+        let also = Also {
+            files,
+            folders: Folders::default(),
+            left,
+        };
+        self.serve(order, started, wanted, ready, also)
     }
 
     /// What is known of a template that is ready, and which files of others it depends on as well; it begins to serve.
@@ -228,8 +252,7 @@ impl Environment {
         started: Started,
         wanted: &[(usize, PreloadItem)],
         ready: Ready,
-        files: Vec<Touched>,
-        left: BTreeSet<What>,
+        also: Also,
     ) -> Result<Arc<Level>, Error> {
         let id = started.id;
         let mut report = ready.report;
@@ -248,7 +271,8 @@ impl Environment {
                 return Err(Error::Stamp { source });
             }
         };
-        stamp.add_files(files);
+        stamp.add_files(also.files);
+        stamp.add_folders(also.folders);
         log::debug!("the template depends on {} files", stamp.len());
         report.judge(&ready.census);
         let items = wanted.iter().map(|(_, item)| item);
@@ -264,7 +288,7 @@ impl Environment {
             held: held.collect(),
             loaded: ready.loaded.into_keys().collect(),
             report,
-            left,
+            left: also.left,
             has_patched: ready.has_patched,
         };
         self.dispatcher.serve(id)?;

@@ -34,6 +34,21 @@ pub struct Call {
     pub own: Option<Launch>,
 }
 
+/// Templates for a call.
+struct Choice {
+    /// The top of these is forked.
+    chain: Chain,
+    /// Those that serve and that these are, or are the lowest of.
+    whole: Chain,
+}
+
+impl Choice {
+    fn all(whole: Chain) -> Self {
+        let chain = whole.clone();
+        Self { chain, whole }
+    }
+}
+
 /// How one try went.
 enum Try {
     Runs(Arc<Ticket>),
@@ -53,16 +68,17 @@ impl Environment {
     /// [`Error::Fork`], [`Error::Closed`], [`Error::System`], or what starting a template may raise.
     pub fn exec(&self, mut call: Call, caller: &dyn Caller) -> Result<Arc<Ticket>, Error> {
         self.check_owner()?;
+        self.note_call();
         let mut deaths = 0;
         // Templates that were built for this very call need no check.
         let mut fresh: BTreeSet<TemplateId> = BTreeSet::new();
         loop {
-            let built = self.choose(&call, &mut fresh, caller)?;
-            call.exec.template = built.id();
-            match self.fork(&call.exec, &built, fresh.contains(&built.id()), caller)? {
+            let Choice { chain, whole } = self.choose(&call, &mut fresh, caller)?;
+            call.exec.template = chain.id();
+            match self.fork(&call.exec, &chain, fresh.contains(&chain.id()), caller)? {
                 Try::Runs(ticket) => return Ok(ticket),
                 Try::Stale(found) => {
-                    fresh.extend(self.mend(&built, &call, &found, caller)?);
+                    fresh.extend(self.mend(&whole, &call, &found, caller)?);
                 }
                 Try::Gone => {}
                 Try::Dead(how) => {
@@ -73,8 +89,8 @@ impl Environment {
                         });
                     }
                     let reason = format!("the template {how}");
-                    let found = built.changes(host(&call.host));
-                    fresh.extend(self.rebuild(&built, &call, reason, &found, caller)?);
+                    let found = whole.changes(host(&call.host));
+                    fresh.extend(self.rebuild(&whole, &call, reason, &found, caller)?);
                 }
             }
         }
@@ -86,7 +102,7 @@ impl Environment {
         call: &Call,
         fresh: &mut BTreeSet<TemplateId>,
         caller: &dyn Caller,
-    ) -> Result<Chain, Error> {
+    ) -> Result<Choice, Error> {
         loop {
             let main = self.serving().main.clone().ok_or(Error::NoTemplate)?;
             let differs = main.context_changes(host(&call.host));
@@ -96,23 +112,23 @@ impl Environment {
                 continue;
             }
             let Some(own) = &call.own else {
-                return Ok(main);
+                return Ok(Choice::all(main));
             };
             let differs = main.context_changes(host(own));
             let Some(lowest) = differs.lowest() else {
-                return Ok(main);
+                return Ok(Choice::all(main));
             };
             // Where only the project's own modules have read it, the call imports these itself.
-            if let Some(below) = main
+            if let Some(chain) = main
                 .lowest(lowest)
                 .filter(|_| lowest >= main.below(Kind::Own))
             {
-                return Ok(below);
+                return Ok(Choice { chain, whole: main });
             }
-            return match self.aside(own, fresh) {
-                Some(aside) => Ok(aside),
-                None => self.build_aside(own, &differs.all(), fresh, caller),
-            };
+            return Ok(Choice::all(match self.aside(own, fresh) {
+                Some(aside) => aside,
+                None => self.build_aside(own, &differs.all(), fresh, caller)?,
+            }));
         }
     }
 
@@ -176,6 +192,7 @@ impl Environment {
         }
         // Only modules of the project: what lies below goes on at once.
         self.note_edits(old, found);
+        self.note_host(&call.host, caller)?;
         let Some(below) = old.lowest(lowest) else {
             return Ok(None);
         };

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::chain::{Chain, Kind, Level};
 use super::learned::Learned;
@@ -62,6 +63,7 @@ impl Lessons {
             imports: import_set(&items),
             items,
             files: Vec::new(),
+            folders: Arc::default(),
             left: BTreeSet::new(),
             expected,
         })

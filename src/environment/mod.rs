@@ -28,7 +28,7 @@ mod watching;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,8 @@ pub struct Environment {
     serving: Mutex<Serving>,
     /// Counts the changes of what serves: what is built in the background is built for one of them.
     generation: AtomicU64,
+    /// How often levels of the project's own modules were built since the last call.
+    unused: AtomicU32,
     /// The host as it was when a main template was last made for it, with its `setup`.
     host: Mutex<Option<(Launch, Vec<u8>)>>,
     /// Files of the project that were found edited, and that nobody has taken note of yet.
@@ -206,6 +208,7 @@ impl Environment {
             config,
             serving: Mutex::default(),
             generation: AtomicU64::new(0),
+            unused: AtomicU32::new(0),
             host: Mutex::default(),
             edited: Mutex::default(),
             builder: Mutex::default(),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::chain::{Chain, Found, Kind};
@@ -13,8 +14,12 @@ use super::unseen::Refusal;
 use super::{Caller, Environment, State};
 use crate::error::Error;
 use crate::protocol::message::PreloadItem;
-use crate::scan::OwnModules;
-use crate::stamp::Change;
+use crate::scan::{FirstParty, OwnModules};
+use crate::stamp::{Change, Touched};
+
+/// After so many builds that no call was given to, the next one waits for a call: a module that changes what it has read
+/// would be built for ever.
+const MOST_UNUSED: u32 = 20;
 
 /// What is known of the project's own modules.
 #[derive(Debug, Default)]
@@ -26,9 +31,20 @@ pub(super) struct Own {
     pub(super) modules: Arc<OwnModules>,
     /// What can't be in a template, as the files are now.
     refused: BTreeSet<String>,
+    /// Their files and those of all others, as they were before they were last tried: one of them may mend it.
+    tried: Vec<Touched>,
 }
 
 impl Own {
+    /// Files that have changed since something was refused, which no level's stamp tells of.
+    fn mended(&self) -> Vec<PathBuf> {
+        if self.refused.is_empty() {
+            return Vec::new();
+        }
+        let changed = self.tried.iter().filter(|file| file.has_changed());
+        changed.map(|file| file.path().to_owned()).collect()
+    }
+
     /// Something of the project is not as it was.
     fn note(&mut self, edited: Vec<PathBuf>) {
         if edited.is_empty() {
@@ -66,6 +82,34 @@ impl Environment {
         self.edited().extend(files);
     }
 
+    /// What serves, without those levels of the project's own modules that are not true any more: they go at once, so that
+    /// none is built for them again and again. None when what lies below them is not true: the next call, or the next
+    /// update, replaces it.
+    pub(super) fn true_main(&self) -> Option<Chain> {
+        let main = self.serving().main.clone()?;
+        if !self.config.warm_first_party {
+            return Some(main);
+        }
+        let stale = main.disk_changes();
+        let Some(lowest) = stale.lowest() else {
+            return Some(main);
+        };
+        if lowest < main.below(Kind::Own) {
+            return None;
+        }
+        self.note_edits(&main, &stale);
+        let below = main.lowest(lowest)?;
+        let is_put = self.swap(Some(main.id()), &below);
+        matches!(is_put, Ok(true)).then_some(below)
+    }
+
+    /// A call has come: what is built from here on may serve one.
+    pub(super) fn note_call(&self) {
+        if self.unused.swap(0, Ordering::Relaxed) >= MOST_UNUSED {
+            self.ring();
+        }
+    }
+
     /// The levels of the project's own modules: what of the chain stays, and what is to be built above it. When what
     /// lies below is built `anew`, all of them are.
     pub(super) fn own_steps(&self, state: &mut State, main: &Chain, anew: bool) -> OwnPlan {
@@ -76,21 +120,32 @@ impl Environment {
                 steps: Vec::new(),
             };
         }
-        let stale = main.disk_changes();
-        self.note_edits(main, &stale);
-        let edited = std::mem::take(&mut *self.edited());
+        let mut edited = std::mem::take(&mut *self.edited());
+        edited.extend(state.own.mended());
         if !edited.is_empty() {
             self.look_again(state);
         }
         state.own.note(edited);
         let wanted = self.own_levels(state);
-        let highest = stale.lowest().unwrap_or(main.len());
-        let built = main.levels().take(highest).skip(third);
+        let built = main.levels().skip(third);
         let same = built.zip(&wanted).take_while(|(level, wanted)| {
             let asked = level.asked.iter().map(|item| &item.module);
             asked.eq(wanted.iter())
         });
         let same = if anew { 0 } else { same.count() };
+        if self.unused.load(Ordering::Relaxed) >= MOST_UNUSED {
+            log::debug!("modules of the project wait for a call: {MOST_UNUSED} builds in a row have served none");
+            return OwnPlan {
+                kept: main.len(),
+                steps: Vec::new(),
+            };
+        }
+        if wanted.len() > same {
+            let files = state.own.modules.0.values();
+            state.own.tried = files.map(|module| Touched::now(&module.file)).collect();
+        }
+        // The lowest of these levels has them: all go when a module comes that any of them may have looked for.
+        let mut folders = (same == 0).then(|| Arc::new(self.folders(state)));
         let steps = wanted.into_iter().skip(same).map(|names| {
             let items: Vec<PreloadItem> = names
                 .into_iter()
@@ -104,6 +159,7 @@ impl Environment {
                 imports: import_set(&items),
                 items,
                 files: Vec::new(),
+                folders: folders.take().unwrap_or_default(),
                 left: BTreeSet::new(),
                 expected: BTreeMap::new(),
             }
@@ -122,6 +178,21 @@ impl Environment {
             Ok(scan) => state.own.modules = scan.own.unwrap_or_default(),
             Err(error) => log::debug!("modules of the project can't be scanned: {error}"),
         }
+    }
+
+    /// The folders in which the project's own modules lie, up to where the path leads.
+    fn folders(&self, state: &State) -> BTreeSet<PathBuf> {
+        let first_party = FirstParty::new(&self.config.scan);
+        let roots = first_party.roots();
+        let mut folders: BTreeSet<PathBuf> = roots.iter().cloned().collect();
+        for module in state.own.modules.0.values() {
+            let above = module.file.ancestors().skip(1);
+            let within =
+                above.take_while(|folder| roots.iter().any(|root| folder.starts_with(root)));
+            folders.extend(module.file.parent().map(PathBuf::from));
+            folders.extend(within.map(PathBuf::from));
+        }
+        folders
     }
 
     fn own_levels(&self, state: &State) -> Vec<Vec<String>> {

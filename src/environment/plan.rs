@@ -41,6 +41,8 @@ pub(super) struct Step {
     pub(super) items: Vec<PreloadItem>,
     /// What of other things it depends on.
     pub(super) files: Vec<Touched>,
+    /// Where the coming of a module would count.
+    pub(super) folders: Arc<BTreeSet<PathBuf>>,
     pub(super) left: BTreeSet<What>,
     /// Modules that are only wanted from these files.
     pub(super) expected: BTreeMap<String, PathBuf>,
@@ -114,6 +116,7 @@ impl Environment {
                 imports: import_set(&items),
                 items,
                 files: files.take().unwrap_or_default(),
+                folders: Arc::default(),
                 left: state.left_out.names(),
                 expected: BTreeMap::new(),
             })

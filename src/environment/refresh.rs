@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::asides::Asides;
 use super::build::Started;
 use super::chain::{full_name, pairs, Chain, Found, Kind, Level, Pair};
 use super::left_out::top;
@@ -64,7 +65,11 @@ impl Environment {
                 ),
             }
         }
+        if kept.is_some() {
+            self.note_host(target.launch, target.caller)?;
+        }
         let is_kept = kept.is_some();
+        let served = kept.clone();
         let mut chain = match self.extend(state, target, kept, &edited, early) {
             // What it stood on has died.
             Err(Error::NoTemplate) if is_kept => self.extend(state, target, None, &edited, None)?,
@@ -77,7 +82,7 @@ impl Environment {
                 name.unwrap_or_default()
             );
             let flat = self.extend(state, target, None, &edited, None);
-            self.drop_unless_serving(&chain)?;
+            self.drop_unless_serving(&chain, served.as_ref())?;
             chain = flat?;
         }
         state.is_reversed = is_out_of_order(&chain, target.imports, &edited, |_| true);
@@ -132,6 +137,7 @@ impl Environment {
         edited: &BTreeSet<String>,
         mut early: Option<Started>,
     ) -> Result<Chain, Error> {
+        let served = kept.clone();
         let mut chain = kept;
         let parts = [Part::Without(edited), Part::Only(edited)];
         for (at, part) in parts.into_iter().enumerate() {
@@ -156,7 +162,7 @@ impl Environment {
                 (Ok(level), Some(chain)) => Some(chain.with(level)),
                 (Err(error), below) => {
                     if let Some(below) = below {
-                        self.drop_unless_serving(&below)?;
+                        self.drop_unless_serving(&below, served.as_ref())?;
                     }
                     return Err(error);
                 }
@@ -165,11 +171,16 @@ impl Environment {
         chain.ok_or(Error::NoTemplate)
     }
 
-    /// Ends those templates of a chain that no call is given to.
-    pub(super) fn drop_unless_serving(&self, chain: &Chain) -> Result<(), Error> {
+    /// Ends those templates of a chain that were never given a call: all but those of `served`, and of what serves.
+    pub(super) fn drop_unless_serving(
+        &self,
+        chain: &Chain,
+        served: Option<&Chain>,
+    ) -> Result<(), Error> {
         let main = self.serving().main.clone();
         for level in chain.levels().rev() {
-            if !main.as_ref().is_some_and(|main| main.has(level.id)) {
+            let has = |chain: &Chain| chain.has(level.id);
+            if !main.as_ref().is_some_and(has) && !served.is_some_and(has) {
                 self.dispatcher.abandon(level.id)?;
             }
         }
@@ -211,7 +222,12 @@ impl Environment {
                 return Ok(false);
             }
             let main = serving.main.replace(chain.clone());
-            (main, std::mem::take(&mut serving.asides))
+            // What calls have of their own holds as it did, unless the imports were looked at anew.
+            let asides = match expected {
+                None => std::mem::take(&mut serving.asides),
+                Some(_) => Asides::default(),
+            };
+            (main, asides)
         };
         self.generation.fetch_add(1, Ordering::AcqRel);
         for old in main.iter().chain(asides.iter()).flat_map(Chain::levels) {

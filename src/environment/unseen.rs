@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::bisect::problem;
+use super::build::Also;
 use super::chain::{Chain, Kind, Level};
 use super::listen::START_LIMIT;
 use super::order::{Order, Part};
@@ -15,7 +16,7 @@ use super::plan::Step;
 use super::preload::{Attempt, Tries};
 use super::{Caller, Environment, State};
 use crate::error::Error;
-use crate::stamp::os_text;
+use crate::stamp::{os_text, Folders};
 use crate::supervisor::template::Launch;
 
 /// What the thread works with in the place of a caller: the host as it was last seen.
@@ -52,7 +53,7 @@ impl Environment {
         launch: &Launch,
         caller: &Unseen<'_>,
     ) -> Result<Made, Error> {
-        let mut chain = below;
+        let mut chain = below.clone();
         for step in steps {
             let order = Order {
                 imports: &step.imports,
@@ -72,14 +73,14 @@ impl Environment {
                         Kind::Imports => (None, chain),
                         Kind::Learned | Kind::Own => (chain, None),
                     };
-                    self.give_up(rest.as_ref());
+                    self.give_up(rest.as_ref(), below.as_ref());
                     return Ok(Made {
                         chain: whole,
                         refused: Some((step.clone(), why)),
                     });
                 }
                 Err(error) => {
-                    self.give_up(chain.as_ref());
+                    self.give_up(chain.as_ref(), below.as_ref());
                     return Err(error);
                 }
             };
@@ -94,10 +95,11 @@ impl Environment {
         })
     }
 
-    pub(super) fn give_up(&self, chain: Option<&Chain>) {
+    /// Ends what was built on `below`, but not that: it may have been retired meanwhile, and have children that run on.
+    fn give_up(&self, chain: Option<&Chain>, below: Option<&Chain>) {
         if let Some(chain) = chain {
             // Closed already is what was wanted.
-            let _ = self.drop_unless_serving(chain);
+            let _ = self.drop_unless_serving(chain, below);
         }
     }
 
@@ -107,6 +109,8 @@ impl Environment {
         step: &Step,
     ) -> Result<Result<Arc<Level>, Refusal>, Error> {
         let wanted: Vec<_> = step.items.iter().cloned().enumerate().collect();
+        // Before anything is imported from there.
+        let folders = Folders::take(&step.folders);
         let started = self.begin(order)?;
         let id = started.id;
         let tries = Tries {
@@ -114,11 +118,20 @@ impl Environment {
             limit: START_LIMIT,
         };
         let attempt = self.attempt(order, &wanted, &started, tries);
+        let attempt = match (attempt, order.caller.attend()) {
+            // Whoever closes the environment kills what is starting: no import is to blame for that.
+            (Ok(Attempt::LeaveOut(_) | Attempt::Ended(_)), Err(error)) => Err(error),
+            (attempt, _) => attempt,
+        };
         let refusal = match attempt {
             Ok(Attempt::Ready(ready)) => match problem(&ready.census) {
                 None if unexpected(step, &ready.loaded).is_empty() => {
-                    let (files, left) = (step.files.clone(), step.left.clone());
-                    return Ok(Ok(self.serve(order, started, &wanted, *ready, files, left)?));
+                    let also = Also {
+                        files: step.files.clone(),
+                        folders,
+                        left: step.left.clone(),
+                    };
+                    return Ok(Ok(self.serve(order, started, &wanted, *ready, also)?));
                 }
                 None => Refusal::Names(unexpected(step, &ready.loaded)),
                 Some(reason) => Refusal::Whole(reason),
@@ -149,10 +162,13 @@ impl Environment {
         let imports = state.imports.clone().unwrap_or_default();
         let is_put = self.swap(Some(replaced.id()), chain)?;
         if is_put {
+            if chain.top().kind == Kind::Own {
+                self.unused.fetch_add(1, Ordering::Relaxed);
+            }
             log::debug!("a template of {} levels serves", chain.len());
             state.report = self.report_of(state, chain, &imports);
         } else {
-            self.drop_unless_serving(chain)?;
+            self.drop_unless_serving(chain, Some(replaced))?;
         }
         Ok(is_put)
     }

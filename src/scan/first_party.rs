@@ -218,6 +218,12 @@ impl<'r> FirstParty<'r> {
         .collect()
     }
 
+    /// The folders on the path in which the project's own modules lie.
+    #[must_use]
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.0.roots
+    }
+
     /// The file that an import of `module` would run first.
     #[must_use]
     pub fn file_of(&self, module: &str) -> Option<PathBuf> {

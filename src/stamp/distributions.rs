@@ -38,7 +38,7 @@ impl Folder {
         let files = files.map(|(name, found)| (path.join(name), State::of(found)));
         Self {
             path: path.to_owned(),
-            mark: (!is_young(mark)).then_some(mark),
+            mark: (!is_young_mark(mark)).then_some(mark),
             files: files.collect(),
             installed: marks(&found),
         }
@@ -176,7 +176,7 @@ impl Missing {
             mark: match known {
                 _ if came => None,
                 Some(known) => known.mark,
-                None => (!is_young(now)).then_some(now),
+                None => (!is_young_mark(now)).then_some(now),
             },
             place,
             stem: stem.to_owned(),
@@ -206,8 +206,12 @@ fn mark(path: &Path) -> Option<Mark> {
     Some((nanoseconds(&found), found.ino()))
 }
 
-fn is_young(mark: Option<Mark>) -> bool {
-    let Some((mtime, _)) = mark else { return false };
+fn is_young_mark(mark: Option<Mark>) -> bool {
+    mark.is_some_and(|(mtime, _)| is_young(mtime))
+}
+
+/// Whether a folder with this date, in nanoseconds, may change without another one.
+pub(super) fn is_young(mtime: i64) -> bool {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos());
     let mtime = u128::try_from(mtime).unwrap_or(0);

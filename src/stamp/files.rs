@@ -7,6 +7,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::distributions::is_young;
+use super::marks::Counts;
 use super::Change;
 use crate::protocol::findings::StateText;
 
@@ -84,7 +86,7 @@ pub(super) fn nanoseconds(found: &Metadata) -> i64 {
         .saturating_add(found.mtime_nsec())
 }
 
-/// The names in a folder that an import has listed, as it looks for plug-ins.
+/// The names in a folder that an import has listed, as it looks for plug-ins; or those that modules could have.
 #[derive(Debug)]
 pub(super) struct Listing {
     path: PathBuf,
@@ -93,6 +95,8 @@ pub(super) struct Listing {
     names: BTreeSet<OsString>,
     /// What imports have made or removed there themselves does not count.
     own: BTreeSet<OsString>,
+    /// Which names matter at all.
+    rule: Counts,
 }
 
 impl Listing {
@@ -107,7 +111,27 @@ impl Listing {
             mark,
             names,
             own,
+            rule: |_| true,
         }
+    }
+
+    /// The names that modules could have in a folder, as they are now.
+    pub(super) fn of_modules(path: &Path) -> Self {
+        // The mark comes first: what changes after it shows. A folder that has just changed may change again without one.
+        let found = fs::metadata(path).ok();
+        let mark = found.map(|found| (nanoseconds(&found), found.ino()));
+        let mark = mark.filter(|(mtime, _)| !is_young(*mtime));
+        Self {
+            path: path.to_owned(),
+            mark,
+            names: names(path),
+            own: BTreeSet::new(),
+            rule: is_of_module,
+        }
+    }
+
+    pub(super) fn rule(&self) -> Counts {
+        self.rule
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -120,8 +144,7 @@ impl Listing {
         if mark.is_some() && mark == self.mark {
             return None;
         }
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let names: BTreeSet<OsString> = entries.map(|entry| entry.file_name()).collect();
+        let names = names(&self.path);
         let gone = self.names.difference(&names).find(|name| self.counts(name));
         let new = names.difference(&self.names).find(|name| self.counts(name));
         let (name, what) = match (new, gone) {
@@ -135,8 +158,24 @@ impl Listing {
 
     /// Bytecode folders come with the first import of what lies there.
     fn counts(&self, name: &OsStr) -> bool {
-        name != "__pycache__" && !self.own.contains(name)
+        name != "__pycache__" && !self.own.contains(name) && (self.rule)(name)
     }
+}
+
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
+/// Whether an import may look for a file or a folder of this name.
+fn is_of_module(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let (stem, end) = name.split_once('.').unwrap_or((&name, ""));
+    let is_identifier = stem.chars().enumerate().all(|(at, each)| {
+        each == '_' || each.is_alphabetic() || (at > 0 && each.is_alphanumeric())
+    });
+    let is_module = matches!(end, "" | "py" | "pyc" | "so") || end.ends_with(".so");
+    !stem.is_empty() && is_identifier && is_module
 }
 
 /// The files that make an interpreter what it is: the executable, and the virtual environment's own file.

@@ -245,6 +245,12 @@ impl Stamp {
         }
     }
 
+    /// Adds folders whose modules may be looked for, found or not.
+    pub fn add_folders(&mut self, folders: Folders) {
+        self.things
+            .extend(folders.0.into_iter().map(Thing::Listing));
+    }
+
     /// "name version" of the distribution that a top-level module came with.
     #[must_use]
     pub fn owner(&self, top: &str) -> Option<String> {
@@ -324,6 +330,19 @@ pub fn disk_changes<'s>(stamps: impl Iterator<Item = &'s Stamp>) -> Vec<BTreeSet
         log::debug!("{files} files are as they were ({took} us, {looked} looked at)");
     }
     looks.into_iter().map(|look| look.changes).collect()
+}
+
+/// Folders with the names of their modules, as they were before anything was imported from there.
+#[derive(Debug, Default)]
+pub struct Folders(Vec<Listing>);
+
+impl Folders {
+    /// As they are now.
+    #[must_use]
+    pub fn take(folders: &BTreeSet<PathBuf>) -> Self {
+        let all = folders.iter().map(|folder| Listing::of_modules(folder));
+        Self(all.collect())
+    }
 }
 
 /// A file and its state, as a message of the template tells it.

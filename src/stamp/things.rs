@@ -63,7 +63,7 @@ impl Thing {
                 return (told, self.compare_to(*state, now, changes));
             }
             Self::Installed(folder) => walk.listen_to_names(folder.path(), index, is_installed),
-            Self::Listing(listing) => walk.listen_to_names(listing.path(), index, |_| true),
+            Self::Listing(listing) => walk.listen_to_names(listing.path(), index, listing.rule()),
             Self::Missing(missing) => walk.wait_for(missing.place(), index, missing.names()),
         };
         (told, self.compare(changes))

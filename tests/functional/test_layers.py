@@ -230,3 +230,18 @@ def test_layers_that_are_joined_are_in_the_order_of_a_cold_start(project: Projec
             environment.update_environment()
         assert wait_until(lambda: parent_of(template_of(environment)) == os.getpid())
         assert environment.run(made) == names[::-1]
+
+
+@linux_only
+def test_layers_that_are_joined_in_order_are_not_joined_again(project: Project) -> None:
+    names = [f"dep_{number}" for number in range(4)]
+    for name in names:
+        project.dependency(f"{name}.py", COUNTS)
+    with project.open(learn=False) as environment:
+        for count in range(1, 5):
+            imports(project, *reversed(names[:count]))
+            environment.update_environment()
+        assert wait_until(lambda: parent_of(template_of(environment)) == os.getpid())
+        flat = template_of(environment)
+        # Longer than the layers wait for a quiet moment.
+        assert not wait_until(lambda: template_of(environment) != flat, 12.0)

@@ -78,6 +78,21 @@ def test_what_ends_a_template_is_not_learned_and_the_rest_is(project: Project) -
         assert environment.run(lambda: "ends" in sys.modules) is False
 
 
+def test_what_was_being_built_when_the_environment_closed_is_learned_by_the_next(project: Project) -> None:
+    begun = project.root / "begun.txt"
+    waits = f"import os, time\nif os.environ.get('IN_RUN') != '1':\n    open({str(begun)!r}, 'w').close()\n"
+    project.dependency("waits.py", MARKED + waits + "    time.sleep(0 if os.environ.get('GO_ON') else 60)\n")
+    with project.open() as environment:
+        environment.exec(use, "waits", "plugin_a", env={"IN_RUN": "1"}).result()
+        assert wait_until(begun.exists), "it is being imported"
+    os.environ["GO_ON"] = "1"
+    try:
+        with project.open() as environment:
+            assert wait_until(lambda: is_there(environment, "waits"))
+    finally:
+        del os.environ["GO_ON"]
+
+
 def test_what_is_learned_is_stale_like_everything_else(project: Project) -> None:
     with project.open() as environment:
         environment.run(use, "plugin_a")

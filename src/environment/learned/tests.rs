@@ -352,6 +352,7 @@ fn what_is_refused_is_never_tried_again_as_it_was() {
             imports: import_set(&items_now),
             items: items_now,
             files: Vec::new(),
+            folders: std::sync::Arc::default(),
             left: BTreeSet::new(),
             expected: BTreeMap::new(),
         };
