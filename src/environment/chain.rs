@@ -142,7 +142,17 @@ impl Chain {
     /// What differs on the disk, level by level.
     pub(super) fn disk_changes(&self) -> Found {
         let all = self.levels();
-        Found(disk_changes(all.map(|level| &level.stamp)))
+        let mut found = Found(disk_changes(all.map(|level| &level.stamp)));
+        // A module that was missing and has come may have been looked for in vain by what lies below as well.
+        let third = found.0.iter().take(self.below(Kind::Own)).flatten();
+        let came: Vec<Change> = third
+            .filter(|change| matches!(change, Change::Found(_)))
+            .cloned()
+            .collect();
+        if let Some(base) = found.0.first_mut() {
+            base.extend(came);
+        }
+        found
     }
 
     /// All that differs, level by level.

@@ -100,6 +100,17 @@ def test_a_file_of_the_base_that_changes_takes_all(project: Project) -> None:
         assert wait_until(lambda: not is_alive(base) and not is_alive(layer))
 
 
+def test_a_module_that_comes_counts_below_the_layer_that_missed_it(project: Project) -> None:
+    project.dependency("dep_a.py", "try:\n    import dep_late\nexcept ImportError:\n    dep_late = None\n")
+    imports(project, "dep_a")
+    with project.open(learn=False) as environment:
+        imports(project, "dep_a", "dep_late")
+        environment.update_environment()
+        assert "dep_late" in environment.skipped
+        project.dependency("dep_late.py")
+        assert environment.run(lambda: sys.modules["dep_a"].dep_late is not None)
+
+
 def test_a_layer_sees_the_host_as_it_is_when_it_is_made(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.dependency("asks.py", "import os, sys\nSAW = os.environ.get('SET_LATER'), os.getcwd(), list(sys.argv)\n")
     imports(project, "dep_a")
