@@ -35,6 +35,8 @@ class Care:
         # An import may put another object in its place.
         self._environ = os.environ
         self._pauses: list[Callable[[], object]] = []
+        self._reseeds: tuple[tuple[Callable[..., object], dict[str, Any]], ...] = ()
+        self._calls: tuple[dict[str, Any], ...] = ()
         self._watch: _effects.Watch | None = None
         self._counts: dict[str, int] = {}
         self._broken_hooks: dict[str, str] = {}
@@ -81,6 +83,7 @@ class Care:
             self._watch.close()
             self._counts = self._watch.counts()
         self._find_openmp()
+        self._find_what_children_do()
         for entry in self._of_kind("leave-unset"):
             name = entry["variable"]
             if entry["package"] in sys.modules and os.environ.get(name, "").lower() in entry["values"]:
@@ -94,24 +97,36 @@ class Care:
             pause()
         hooks.REGISTRY.run_before()
 
+    def reseed(self) -> None:
+        """In a child, once, at any time before its call: each process serves one."""
+        reseeds, self._reseeds = self._reseeds, ()
+        for function, entry in reseeds:
+            self._reseed(function, entry)
+
     def enter_child(self) -> None:
         """In a child that has taken over the host's state, before it imports what its call names.
 
         Raises:
             BaseException: What a hook raises.
         """
-        for entry in self._of_kind("reseed"):
-            self._reseed(entry)
-        for entry in self._of_kind("call-in-child"):
+        self.reseed()
+        for entry in self._calls:
             self._call_in_child(entry)
         hooks.REGISTRY.run_in_child()
 
-    def _reseed(self, entry: dict[str, Any]) -> None:
-        function: Any = sys.modules.get(entry["module"])
-        for part in entry["function"].split("."):
-            function = function.get(part) if isinstance(function, dict) else getattr(function, part, None)
-        if function is None:
-            return
+    def _find_what_children_do(self) -> None:
+        """Here, and not in each child: going through the table means writing to its pages."""
+        self._calls = tuple(entry for entry in self._of_kind("call-in-child") if entry["module"] in sys.modules)
+        found = []
+        for entry in self._of_kind("reseed"):
+            function: Any = sys.modules.get(entry["module"])
+            for part in entry["function"].split("."):
+                function = function.get(part) if isinstance(function, dict) else getattr(function, part, None)
+            if function is not None:
+                found.append((function, entry))
+        self._reseeds = tuple(found)
+
+    def _reseed(self, function: Callable[..., object], entry: dict[str, Any]) -> None:
         try:
             if entry["bits"]:
                 function(int.from_bytes(os.urandom(8), "little") >> (64 - entry["bits"]))

@@ -14,12 +14,12 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from posix import _exit, getpid
-from signal import pthread_sigmask
-from signal import signal as set_handler
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import firehot
 from firehot import _call, _learn, _process, _spare, _wire, hooks
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool)
     sock = _process.move_up(fd)
     try:
         if ahead:
+            with suppress(Exception):
+                _rehearse(inherited, sock)
             _spare.wait(sock, (template, host))
         body = _receive_call(sock)
     except (EOFError, OSError):
@@ -94,6 +96,41 @@ def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool)
     except KeyboardInterrupt:
         code = -signal.SIGINT
     end(code, teller)
+
+
+def _rehearse(inherited: Inherited, sock: int) -> None:
+    """Does what can be done before the call, and what the call will do, for nothing.
+
+    What is written to for the first time after a fork has to be copied, page by page: here that costs nobody's time.
+    Nothing stays of it but the seeds, which are for this one process. It is cut short where the call is there.
+    """
+    if inherited.care is not None:
+        inherited.care.reseed()
+    if _spare.is_called(sock):
+        return
+    state = {
+        "environ": dict(os.environ),
+        "main_file": None,
+        "main_name": None,
+    }
+    body = _wire.rehearse(_call.rehearse(state))
+    context, _, call = _call.split(body)
+    _set_environ(pickle.loads(context)["environ"], inherited)
+    _process.fresh_main(state)
+    if _spare.is_called(sock):
+        return
+    for _ in _hidden(inherited):
+        continue
+    finders = set(sys.path_importer_cache)
+    try:
+        function, args, kwargs = _call.load(call)
+        header, body = _pickle_result(function(*args, **kwargs), by_value=False)
+        _wire.encode(header, len(body))
+    finally:
+        sys.modules.pop("firehot._rehearsal", None)
+        vars(firehot).pop("_rehearsal", None)
+        for path in set(sys.path_importer_cache) - finders:
+            del sys.path_importer_cache[path]
 
 
 def _receive_call(sock: int) -> bytes:
@@ -124,7 +161,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     _set_environ(state["environ"], inherited)
     os.umask(state["umask"])
     for number in state["ignored_signals"]:
-        set_handler(number, signal.SIG_IGN)
+        _process.set_handler(number, signal.SIG_IGN)
     sys.argv[:] = state["argv"]
     sys.orig_argv[:] = state["orig_argv"]
     sys.path[:] = inherited.whole_path(state["path"])
@@ -138,7 +175,7 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     _process.invalidate_finders()
     if (linecache := sys.modules.get("linecache")) is not None:
         linecache.checkcache()
-    pthread_sigmask(signal.SIG_SETMASK, inherited.mask)
+    _process.set_mask(inherited.mask)
     if inherited.care is not None:
         inherited.care.enter_child()
 
@@ -152,14 +189,17 @@ def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
             wanted.pop(name, None)
         else:
             wanted[name] = value
-    zone = os.environ.get("TZ")
     environ = os.environ
-    for name in [name for name in environ if name not in wanted]:
-        del environ[name]
+    before = dict(environ)
+    if before == wanted:
+        return
+    for name in before:
+        if name not in wanted:
+            del environ[name]
     for name, value in wanted.items():
-        if environ.get(name) != value:
+        if before.get(name) != value:
             environ[name] = value
-    if environ.get("TZ") != zone:
+    if wanted.get("TZ") != before.get("TZ"):
         import time
 
         time.tzset()
@@ -172,6 +212,11 @@ def _uncover(inherited: Inherited) -> None:
     script, mostly, with a `json.py` or a `utils.py` of the project in it. A folder that an import has put in front came
     when they were loaded already, and hides nothing (ray brings copies of what is installed).
     """
+    for name in list(_hidden(inherited)):
+        _forget(name)
+
+
+def _hidden(inherited: Inherited) -> Iterator[str]:
     library = os.path.dirname(os.__file__)
     passed: list[str] = []
     for entry in sys.path:
@@ -194,7 +239,7 @@ def _uncover(inherited: Inherited) -> None:
             if not isinstance(file, str) or os.path.abspath(file).startswith(tuple(passed)):
                 continue
             if suffix == "py" or os.path.isfile(os.path.join(folder, stem, "__init__.py")):
-                _forget(stem)
+                yield stem
 
 
 def _forget(package: str) -> None:
@@ -330,7 +375,7 @@ def end(code: int, teller: _learn.Teller | None = None) -> NoReturn:
     flush_files()
     _process.flush_streams()
     if code < 0:
-        set_handler(-code, signal.SIG_DFL)
+        _process.set_handler(-code, signal.SIG_DFL)
         os.kill(getpid(), -code)
     _exit(code)
 

@@ -9,9 +9,14 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from importlib.machinery import PathFinder
+from importlib.machinery import FileFinder, PathFinder
 from posix import _exit, close, dup2, getppid
 from typing import Any
+
+plain_signal: Any = sys.modules["_signal"]
+"""What `signal` stands on, without an enum member for each number: for a child, those are pages to copy."""
+
+_SIG_BLOCK, _SIG_SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_SETMASK)
 
 _HIGH = 200
 """Own descriptors lie above this, out of the way of programs that count on the next free number."""
@@ -30,6 +35,23 @@ def move_up(fd: int) -> int:
         moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     close(fd)
     return moved
+
+
+def set_handler(number: int, handler: Any) -> None:
+    """As `signal.signal`."""
+    # The default and the ignoring one are enum members there, and plain numbers here.
+    plain_signal.signal(int(number), int(handler) if isinstance(handler, int) else handler)
+
+
+def set_mask(mask: set[int]) -> None:
+    """Blocks these signals and no others."""
+    plain_signal.pthread_sigmask(_SIG_SETMASK, mask)
+
+
+def blocked_signals() -> set[int]:
+    """Those that are blocked."""
+    blocked: set[int] = plain_signal.pthread_sigmask(_SIG_BLOCK, ())
+    return blocked
 
 
 def open_null(fd: int) -> None:
@@ -177,6 +199,20 @@ def invalidate_finders() -> None:
                 del sys.modules[_METADATA]
         elif (invalidate := getattr(finder, "invalidate_caches", None)) is not None:
             invalidate()
+
+
+def forget_finders() -> None:
+    """Drops what the finders of folders remember, and lines of source files.
+
+    A child would have to go through all of it to find out that it may be old, and write to its pages. Both are made
+    anew when they are needed, as after a cold start.
+    """
+    finders = sys.path_importer_cache
+    for path in [path for path, finder in finders.items() if finder is None or type(finder) is FileFinder]:
+        del finders[path]
+    if (linecache := sys.modules.get("linecache")) is not None:
+        for file in [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is not None]:
+            del linecache.cache[file]
 
 
 class _NoCache:

@@ -10,14 +10,14 @@ sent to the whole group has reached the host as well.
 from __future__ import annotations
 
 import select
-import signal
 import sys
 from posix import getpid, kill
 from select import poll as Poll
-from signal import pthread_sigmask, sigpending, sigwait
 from typing import Any
 
 from firehot import _process
+
+_plain = _process.plain_signal
 
 
 def wait(sock: int, known_to: tuple[int, ...]) -> None:
@@ -26,7 +26,7 @@ def wait(sock: int, known_to: tuple[int, ...]) -> None:
     Signals from the processes `known_to` may be meant for the call.
     """
     known_to += (getpid(),)  # What is kept is sent again.
-    blocked: set[int] = set(pthread_sigmask(signal.SIG_BLOCK, ()))
+    blocked = _process.blocked_signals()
     signals, owner = _watch(blocked)
     poll = Poll()
     poll.register(sock, select.POLLIN)
@@ -42,19 +42,24 @@ def wait(sock: int, known_to: tuple[int, ...]) -> None:
         owner.close()
 
 
+def is_called(sock: int) -> bool:
+    """Whether there is something to be read from the socket, or its end."""
+    only = Poll()
+    only.register(sock, select.POLLIN)
+    return bool(only.poll(0))
+
+
 def _drop_pending(sock: int, blocked: set[int], known_to: tuple[int, ...]) -> None:
     taken = []
-    while pending := sigpending() & blocked:
+    while pending := _plain.sigpending() & blocked:
         if sys.platform == "darwin":
-            taken.append(sigwait(pending))  # It does not tell who sent it.
-        elif (sent := signal.sigtimedwait(pending, 0)) is not None and sent.si_pid in known_to:
+            taken.append(_plain.sigwait(pending))  # It does not tell who sent it.
+        elif (sent := _plain.sigtimedwait(pending, 0)) is not None and sent.si_pid in known_to:
             taken.append(sent.si_signo)
     if not taken:
         return
     # What was taken before the socket was found empty came before the call.
-    only = Poll()
-    only.register(sock, select.POLLIN)
-    if only.poll(0):
+    if is_called(sock):
         for number in taken:
             kill(getpid(), number)
 

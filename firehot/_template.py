@@ -46,7 +46,7 @@ def main() -> NoReturn:
     """Serves the host until it is told to retire or the host is gone."""
     sock = _process.move_up(0)
     _process.open_null(0)
-    mask: set[int] = set(pthread_sigmask(signal.SIG_BLOCK, _BLOCKED))
+    mask = {int(number) for number in pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)}
     _wire.send(
         sock,
         {
@@ -219,6 +219,7 @@ class Template:
         os.set_blocking(self._wake_write, False)
         set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         set_handler(signal.SIGCHLD, lambda *_: None)
+        _process.forget_finders()
         gc.collect()
         gc.freeze()
         _process.flush_streams()
@@ -323,7 +324,7 @@ class Template:
             self._host_watch = -1
         set_wakeup_fd(-1)
         if self._inherited.sigchld is not None:  # None: a handler that Python does not know.
-            set_handler(signal.SIGCHLD, self._inherited.sigchld)
+            _process.set_handler(signal.SIGCHLD, self._inherited.sigchld)
 
     def _reap(self) -> None:
         while True:
