@@ -1,6 +1,6 @@
 //! The way of shown output from the dispatcher to the one Python thread that writes it. Writes nothing itself.
 //!
-//! Invariant: for a child whose output is shown, its output and its settlements take the same channel, and a
+//! Invariant: for a child of whom output was shown, its output and its settlements take the same channel, and a
 //! settlement is carried out by the pump after it has written what lies before it. So `result()` never returns
 //! before the output that was written before the return.
 #![forbid(unsafe_code)]
@@ -89,7 +89,7 @@ impl PumpSender {
         }));
     }
 
-    /// Settles a ticket: behind its output when that is shown, at once when it is not.
+    /// Settles a ticket: behind its output when some was shown, at once when none was.
     pub(super) fn settle(&self, ticket: &Arc<Ticket>, settlement: Settlement, shown: bool) {
         if shown {
             self.send(Item::Settle(Arc::clone(ticket), settlement));
