@@ -163,14 +163,21 @@ impl Owner {
             Command::Retire(id) => self.retire(id),
             Command::Abandon(id) => self.kill(id),
             Command::Exec { exec, answer } => {
-                let _ = answer.send(self.exec(exec));
+                let template = exec.template;
+                let ticket = self.exec(exec);
+                let id = ticket.as_ref().ok().map(|ticket| ticket.id);
+                let _ = answer.send(ticket);
+                // While the caller looks at the disk.
+                let is_dying = self.is_dying(template);
+                if let Some(child) = id.and_then(|id| self.children.get_mut(&id)) {
+                    child.is_orphan = is_dying && child.pid.is_some();
+                }
             }
             Command::Stop { id, grace } => self.stop(id, grace),
             Command::Release(id) => {
                 if let Some(child) = self.children.get_mut(&id) {
-                    // A spare may outlive its template by a moment. Its call is not sent then, and the next template has it.
-                    let template = self.templates.get(&child.template);
-                    if template.is_none_or(|template| template.link.is_at_end()) {
+                    // Its call is not sent then: the news of the template's death is on its way, and the next one has it.
+                    if child.is_orphan {
                         return;
                     }
                     child.release();

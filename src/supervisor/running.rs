@@ -52,6 +52,10 @@ pub(super) struct Running {
     released: bool,
     /// It was forked before its call came, and the call is kept.
     is_movable: bool,
+    /// It is forked, but its template may be dead.
+    pub(super) is_orphan: bool,
+    /// The pump was given output of it.
+    has_shown: bool,
     /// It shall be stopped as soon as it is forked, with this grace.
     unwanted: Option<Duration>,
     tail: Tail,
@@ -140,6 +144,8 @@ impl Running {
             }),
             released: false,
             is_movable: is_spare && exec.call.len() <= KEPT,
+            is_orphan: false,
+            has_shown: false,
             unwanted: None,
             tail: Tail::default(),
             ears,
@@ -240,6 +246,7 @@ impl Running {
                     if all {
                         lines.extend(pipe.rest());
                     }
+                    self.has_shown |= !lines.is_empty();
                     pump.write(&self.ticket, pipe.stream, lines);
                 }
                 Mode::Capture => self.ticket.capture(&bytes),
@@ -275,7 +282,7 @@ impl Running {
                         message,
                         body: frame.body,
                     });
-                    pump.settle(&self.ticket, reply, self.is_shown());
+                    pump.settle(&self.ticket, reply, self.has_shown);
                 }
                 // All that counts has come.
                 Err(error) if self.returned => {
@@ -321,7 +328,7 @@ impl Running {
             stderr: self.tail.text(),
         };
         log::debug!("{} ended: {end:?}", self.ticket.name);
-        pump.settle(&self.ticket, Settlement::End(end), self.is_shown());
+        pump.settle(&self.ticket, Settlement::End(end), self.has_shown);
         self.pipes.retain(Pipe::is_open);
         (!self.pipes.is_empty()).then_some(Leftover {
             ticket: self.ticket,

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use super::link::Link;
 use super::memory::Memory;
@@ -169,6 +170,19 @@ impl Owner {
         found
     }
 
+    /// Whether a template was dead or about to die when this was asked: then its spares are, too, though they may be
+    /// there for another moment.
+    ///
+    /// The race: its death is told when it is over, which takes milliseconds for a large process. A kill before the exec
+    /// shows in what the kernel says of it at once; one after the exec takes the call along, as it does all that run.
+    pub(super) fn is_dying(&self, id: TemplateId) -> bool {
+        let Some(template) = self.templates.get(&id) else {
+            return true;
+        };
+        let stat = fs::read_to_string(format!("/proc/{}/stat", template.pid()));
+        template.link.is_at_end() || stat.is_ok_and(|stat| is_going(&stat))
+    }
+
     /// Gives the call of a dead spare to a child that is forked for it.
     ///
     /// # Errors
@@ -185,5 +199,38 @@ impl Owner {
         self.fork(child.template, id, Role::Child, cloudpickle, socket);
         self.children.insert(id, child);
         Ok(())
+    }
+}
+
+/// Whether a process ends, or has SIGKILL before it, as `/proc/PID/stat` tells.
+fn is_going(stat: &str) -> bool {
+    const EXITING: u64 = 4;
+    const KILLED: u64 = 1 << (nix::libc::SIGKILL - 1);
+    // The name before the last parenthesis may hold anything. Flags are field 9, pending signals field 31.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let mut numbers = fields.split_whitespace().skip(6);
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let flags = number(numbers.next());
+    let pending = number(numbers.nth(21));
+    flags & EXITING != 0 || pending & KILLED != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_going;
+
+    #[test]
+    fn a_process_that_ends_or_is_killed_is_known_by_its_stat() {
+        let stat = |flags: u32, pending: u32| {
+            format!(
+                "77 (a) R b) S 1 77 77 0 -1 {flags} 100 0 0 0 1 2 0 0 20 0 1 0 500 1000 200 \
+                 18446744073709551615 1 1 0 0 0 {pending} 0 0 0 0 0 0 17 0 0 0 0 0 0"
+            )
+        };
+        assert!(!is_going(&stat(0x0040_0000, 0)));
+        assert!(is_going(&stat(0x0040_0004, 0)), "PF_EXITING");
+        assert!(is_going(&stat(0x0040_0000, 256)), "SIGKILL is pending");
+        assert!(!is_going(&stat(0x0040_0000, 2)), "SIGINT is blocked there");
+        assert!(!is_going(""));
     }
 }

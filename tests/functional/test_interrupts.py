@@ -50,21 +50,23 @@ def test_an_interrupt_while_an_environment_opens_leaves_no_template(project: Pro
 
 
 @needs_proc
-def test_an_exec_that_is_interrupted_does_not_run(env: Environment, tmp_path: Path) -> None:
-    template = env.run(os.getppid)
-    ran = tmp_path / "ran"
-    os.kill(template, signal.SIGSTOP)
-    try:
-        assert wait_until(lambda: process_state(template) == "T")
-        with alarm(0.2), pytest.raises(Alarm):
-            env.exec(ran.touch)
-    finally:
-        os.kill(template, signal.SIGCONT)
-    # Later calls are forked after it.
-    assert env.run(childwork.double, 2) == 4
-    assert wait_until(lambda: not children_of(template), 5)
-    assert not ran.exists()
-    assert not env.processes
+def test_an_exec_that_is_interrupted_does_not_run(project: Project, tmp_path: Path) -> None:
+    # A spare would not need the template.
+    with project.open(spares=0) as env:
+        template = env.run(os.getppid)
+        ran = tmp_path / "ran"
+        os.kill(template, signal.SIGSTOP)
+        try:
+            assert wait_until(lambda: process_state(template) == "T")
+            with alarm(0.2), pytest.raises(Alarm):
+                env.exec(ran.touch)
+        finally:
+            os.kill(template, signal.SIGCONT)
+        # Later calls are forked after it.
+        assert env.run(childwork.double, 2) == 4
+        assert wait_until(lambda: not children_of(template), 5)
+        assert not ran.exists()
+        assert not env.processes
 
 
 def test_a_process_that_nobody_keeps_runs_on(env: Environment, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         ignored_modules = ["d"]
         first_party = []
         import_timeout = 5
+        spares = 2
         learn = false
         warm_first_party = true
 
@@ -37,12 +38,12 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         """,
     )
     words = (("e", "leave-out"), ("f.g", "safe"), ("h.i", "leave-out"))
-    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, words, learn=False, warm_first_party=True)
+    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, 2, words, learn=False, warm_first_party=True)
 
 
 def test_no_file_and_no_table_are_the_defaults(tmp_path: Path) -> None:
     assert read(project(tmp_path, "[tool.other]\nx = 1\n")) == Settings()
-    assert Settings() == Settings((), (), (), 60.0, (), learn=True, warm_first_party=False)
+    assert Settings() == Settings((), (), (), 60.0, 1, (), learn=True, warm_first_party=False)
 
 
 def test_the_nearest_file_counts(tmp_path: Path) -> None:
