@@ -1,4 +1,4 @@
-"""`warm_first_party`: what the thread that builds in the background does to calls, to running children and to itself."""
+"""`warm_first_party`: what the background thread does to calls, to running children and to itself."""
 
 from __future__ import annotations
 
