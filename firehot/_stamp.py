@@ -9,12 +9,12 @@ Standard library only.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
+from json import dumps as _dumps
 from posix import listdir
 from stat import S_ISREG
 from types import FrameType
@@ -238,7 +238,7 @@ class Recorder:
             "variables": [_text(name) for name in self._questions.variables],
             "cwd": _text(asked) if asked is not None else None,
         }
-        return json.dumps(stamp, separators=(",", ":")).encode("ascii")
+        return _dumps(stamp, separators=(",", ":")).encode("ascii")
 
     def _listing(self, path: str) -> list[Any]:
         """Path, mtime, inode, whether these say nothing, names, names that imports have made or removed themselves."""

@@ -17,13 +17,13 @@ from __future__ import annotations
 import _socket
 import gc
 import os
-import pickle
 import select
 import signal
 import sys
 import time
 import warnings
 from contextlib import suppress
+from pickle import loads as _unpickle
 from posix import _exit, close, dup2, fork, getpid, getppid, kill, read, waitpid
 from select import poll as Poll
 from signal import getsignal, pthread_sigmask, set_wakeup_fd
@@ -65,7 +65,7 @@ def main() -> NoReturn:
         _exit(1)  # The host has read our hello and says so.
     at_start: frozenset[str] = sys.modules["__main__"].__dict__["at_start"]
     inherited = _child.Inherited(mask, at_start)
-    Template(sock, header, inherited, pickle.loads(body)).serve()
+    Template(sock, header, inherited, _unpickle(body)).serve()
 
 
 # Descriptors that travel with a `fork`: for a child its socket; for a layer its socket, and the pipe for what its
@@ -293,7 +293,7 @@ class Template:
                 header, body = _wire.receive(self._sock)
             except EOFError:
                 _exit(0)
-            self._start_above(header, pickle.loads(body))
+            self._start_above(header, _unpickle(body))
             self.serve()
         except BaseException as error:
             sys.__excepthook__(type(error), error, error.__traceback__)

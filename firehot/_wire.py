@@ -1,17 +1,18 @@
 """Frames on a socket, as the template and the child read and write them: the Python half of `src/protocol`.
 
 `u32 header length | u32 body length | JSON header | raw body`, little-endian. The primitives are taken from `posix`
-at import, before any package had a chance to replace them.
+and `json` at import, before any package had a chance to replace them.
 """
 
 from __future__ import annotations
 
 import _socket
 import io
-import json
 import re
 import sys
 from collections.abc import Callable
+from json import dumps as _dumps
+from json import loads as _loads
 from posix import read as _read
 from posix import write as _write
 from struct import Struct
@@ -43,7 +44,7 @@ def encode(header: dict[str, Any], body_length: int = 0) -> bytes:
 
 
 def _json(header: dict[str, Any]) -> bytes:
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    text = _dumps(header, separators=(",", ":"), ensure_ascii=False)
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -62,7 +63,7 @@ def decode(read_exactly: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]
         raise BadFrame(f"header of {header_length} bytes, at most {_MAX_HEADER} allowed")
     text = read_exactly(header_length)
     try:
-        header: object = json.loads(text)
+        header: object = _loads(text)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"header that is no JSON: {error}") from None
     if not isinstance(header, dict):

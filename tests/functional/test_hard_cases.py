@@ -59,6 +59,18 @@ select.poll = os.fork = os.waitpid = os.read = os.write = refuse
         assert isinstance(error, ChildExited) and error.exitcode == 7
 
 
+def test_a_package_that_replaces_json_changes_nothing(project: Project) -> None:
+    project.dependency("dep_patch.py", "import json\njson.loads = json.dumps = lambda *args, **options: 'replaced'\n")
+    project.write("app.py", "import dep_patch\n")
+    with project.open() as environment:
+        assert environment.run(childwork.double, 4) == 8
+        project.dependency("dep_above.py", "VALUE = 1\n")
+        project.write("app.py", "import dep_patch\nimport dep_above\n")
+        assert environment.update_environment() is True
+        assert environment.run(lambda: __import__("dep_above").VALUE) == 1
+        assert environment.run(lambda: __import__("json").loads("1")) == "replaced", "as after a cold start"
+
+
 class Result:
     """Something that can be watched."""
 
