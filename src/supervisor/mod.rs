@@ -16,6 +16,7 @@
 pub mod child;
 pub mod dispatcher;
 mod endings;
+mod layers;
 mod link;
 mod memory;
 pub mod output;
