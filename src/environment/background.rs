@@ -170,7 +170,7 @@ impl Environment {
         }
     }
 
-    fn quietly(&self) -> MutexGuard<'_, State> {
+    pub(super) fn quietly(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

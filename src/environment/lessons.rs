@@ -11,6 +11,9 @@ use super::unseen::Refusal;
 use crate::protocol::message::PreloadItem;
 use crate::supervisor::template::TemplateId;
 
+/// So many times in a row a layer may die.
+const DEATHS: u32 = 2;
+
 /// What was learned, and how much of it is tried at once.
 #[derive(Debug)]
 pub(super) struct Lessons {
@@ -18,6 +21,8 @@ pub(super) struct Lessons {
     is_on: bool,
     /// When nobody knows which of several modules spoils a level, fewer are tried.
     most: usize,
+    /// The modules of the layer that died last by itself, and how often in a row: anybody may kill a process once.
+    died: (Vec<String>, u32),
     /// The base of which the installed distributions are known.
     looked_at: Option<TemplateId>,
 }
@@ -28,6 +33,7 @@ impl Lessons {
             learned,
             is_on,
             most: usize::MAX,
+            died: (Vec::new(), 0),
             looked_at: None,
         }
     }
@@ -84,9 +90,24 @@ impl Lessons {
         self.learned.look_at_versions(|top| base.stamp.owner(top));
     }
 
+    /// A layer with these died while the templates below go on, and its children with it.
+    pub(super) fn died(&mut self, asked: &[PreloadItem]) {
+        let names: Vec<String> = asked.iter().map(|item| item.module.clone()).collect();
+        let times = if self.died.0 == names {
+            self.died.1 + 1
+        } else {
+            1
+        };
+        self.died = (names, times);
+        if times >= DEATHS {
+            self.died.1 = 0;
+            self.refuse(asked, Refusal::Whole("its template died again".to_owned()));
+        }
+    }
+
     /// Takes note of what can't be in a template.
-    pub(super) fn refuse(&mut self, step: &Step, why: Refusal) {
-        match (why, step.items.as_slice()) {
+    pub(super) fn refuse(&mut self, tried: &[PreloadItem], why: Refusal) {
+        match (why, tried) {
             (Refusal::Names(all), items) => {
                 for (name, reason) in &all {
                     self.learned.failed(name, reason);

@@ -135,7 +135,7 @@ impl Environment {
                 let main = self.serving().main.clone();
                 state.joined_in_vain = main.map(|main| main.base().id);
             }
-            Kind::Learned => state.lessons.refuse(step, why),
+            Kind::Learned => state.lessons.refuse(&step.items, why),
             Kind::Own => state.refuse_own(step, why),
         }
     }

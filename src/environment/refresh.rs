@@ -93,7 +93,7 @@ impl Environment {
     /// The levels that still hold, are still wanted and still run.
     fn kept(
         &self,
-        state: &State,
+        state: &mut State,
         imports: &ImportSet,
         found: &Found,
     ) -> Result<Option<Chain>, Error> {
@@ -108,7 +108,11 @@ impl Environment {
         };
         let mut count = found.lowest().unwrap_or(main.len());
         for (at, level) in main.levels().enumerate().take(count) {
-            if !is_wanted(level) || !self.dispatcher.is_serving(level.id)? {
+            let is_dead = !self.dispatcher.is_serving(level.id)?;
+            if is_dead && level.kind == Kind::Learned {
+                state.lessons.died(&level.asked);
+            }
+            if is_dead || !is_wanted(level) {
                 count = at;
                 break;
             }

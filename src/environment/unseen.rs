@@ -16,6 +16,7 @@ use super::plan::Step;
 use super::preload::{Attempt, Tries};
 use super::{Caller, Environment, State};
 use crate::error::Error;
+use crate::protocol::message::PreloadItem;
 use crate::stamp::{os_text, Folders};
 use crate::supervisor::template::Launch;
 
@@ -80,7 +81,11 @@ impl Environment {
                     });
                 }
                 Err(error) => {
+                    let died = self.died_learned(chain.as_ref(), below.as_ref());
                     self.give_up(chain.as_ref(), below.as_ref());
+                    if let Some(asked) = died {
+                        self.quietly().lessons.died(&asked);
+                    }
                     return Err(error);
                 }
             };
@@ -93,6 +98,19 @@ impl Environment {
             chain,
             refused: None,
         })
+    }
+
+    /// What the layer of what was learned was asked for, if that one is dead while what it stands on lives.
+    fn died_learned(
+        &self,
+        chain: Option<&Chain>,
+        below: Option<&Chain>,
+    ) -> Option<Vec<PreloadItem>> {
+        let lives = |level: &Level| self.dispatcher.is_serving(level.id).unwrap_or(true);
+        let mut levels = chain?.levels();
+        let dead = levels.find(|level| !lives(level))?;
+        let is_new = !below.is_some_and(|below| below.has(dead.id));
+        (is_new && dead.kind == Kind::Learned).then(|| dead.asked.clone())
     }
 
     /// Ends what was built on `below`, but not that: it may have been retired meanwhile, and have children that run on.

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import Project, is_alive, wait_until
 
-from firehot import Environment
+from firehot import ChildExited, Environment
 
 MARKED = "import os\nIMPORTED_BY = os.getpid()\n"
 
@@ -76,6 +76,21 @@ def test_what_ends_a_template_is_not_learned_and_the_rest_is(project: Project) -
         environment.exec(use, "plugin_a", "ends", "plugin_b", env={"IN_RUN": "1"}).result()
         assert wait_until(lambda: is_there(environment, "plugin_a", "plugin_b"))
         assert environment.run(lambda: "ends" in sys.modules) is False
+
+
+def test_what_ends_its_template_later_is_learned_no_more_and_the_rest_is(project: Project) -> None:
+    text = "import os, signal\nif os.environ.get('IN_RUN') != '1': signal.setitimer(signal.ITIMER_REAL, 0.1)\n"
+    project.dependency("ends_later.py", MARKED + text)
+
+    def only_the_rest() -> bool:
+        try:
+            return bool(environment.run(lambda: "plugin_a" in sys.modules and "ends_later" not in sys.modules))
+        except ChildExited:
+            return False  # It was a child of the template that has ended.
+
+    with project.open() as environment:
+        environment.exec(use, "ends_later", "plugin_a", env={"IN_RUN": "1"}).result()
+        assert wait_until(only_the_rest)
 
 
 def test_what_was_being_built_when_the_environment_closed_is_learned_by_the_next(project: Project) -> None:

@@ -357,7 +357,7 @@ fn what_is_refused_is_never_tried_again_as_it_was() {
             expected: BTreeMap::new(),
         };
         let why = vec![("shared".to_owned(), "a thread".to_owned())];
-        lessons.refuse(&step, Refusal::Names(why));
+        lessons.refuse(&step.items, Refusal::Names(why));
         assert_eq!(names(&lessons.learned).len(), left);
     }
 }
