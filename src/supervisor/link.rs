@@ -61,7 +61,9 @@ impl Link {
     }
 
     pub(super) fn push(&mut self, bytes: Arc<Vec<u8>>, fds: Vec<OwnedFd>) {
-        if self.open && !bytes.is_empty() {
+        if !self.open {
+            self.unread = true;
+        } else if !bytes.is_empty() {
             self.outgoing.push_back(Piece {
                 bytes,
                 sent: 0,

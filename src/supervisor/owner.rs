@@ -170,7 +170,7 @@ impl Owner {
                 // While the caller looks at the disk.
                 let is_dying = self.is_dying(template);
                 if let Some(child) = id.and_then(|id| self.children.get_mut(&id)) {
-                    child.is_orphan = is_dying && child.pid.is_some();
+                    child.is_orphan = is_dying;
                 }
             }
             Command::Stop { id, grace } => self.stop(id, grace),

@@ -52,7 +52,7 @@ pub(super) struct Running {
     released: bool,
     /// It was forked before its call came, and the call is kept.
     is_movable: bool,
-    /// It is forked, but its template may be dead.
+    /// Its template is dead or dying: it may have been forked by then, and is of no use.
     pub(super) is_orphan: bool,
     /// The pump was given output of it.
     has_shown: bool,

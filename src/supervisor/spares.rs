@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use super::link::Link;
 use super::memory::Memory;
@@ -180,7 +182,18 @@ impl Owner {
             return true;
         };
         let stat = fs::read_to_string(format!("/proc/{}/stat", template.pid()));
-        template.link.is_at_end() || stat.is_ok_and(|stat| is_going(&stat))
+        let is_going = match stat {
+            Ok(stat) => is_going(&stat),
+            // A host may reap all of its children by itself. Elsewhere than on Linux, or where /proc is that of others,
+            // there is no such file of this process either.
+            // Another error is a lack of descriptors.
+            Err(error) => {
+                error.kind() == ErrorKind::NotFound
+                    && template.pid() > 0
+                    && Path::new(&format!("/proc/{}/stat", std::process::id())).exists()
+            }
+        };
+        is_going || template.link.is_at_end()
     }
 
     /// Gives the call of a dead spare to a child that is forked for it.

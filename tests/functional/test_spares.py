@@ -65,6 +65,13 @@ def status(pid: int, field: str) -> str:
     return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(field + ":"))
 
 
+@pytest.fixture
+def env(project: Project) -> Iterator[Environment]:
+    """Without layers of what was learned: those would have spares in the place of their template."""
+    with project.open(learn=False) as environment:
+        yield environment
+
+
 # -- which process runs a call ---------------------------------------------------------------------
 
 
@@ -87,12 +94,12 @@ def test_a_spare_serves_any_kind_of_output(env: Environment, output: str, capfd:
 
 
 def test_how_many_wait_is_said_by_the_caller_or_by_the_project(project: Project) -> None:
-    with project.open(spares=3) as env:
+    with project.open(spares=3, learn=False) as env:
         assert len(spares_of(template_of(env), 3)) == 3
     project.settings("spares = 2")
-    with project.open() as env:
+    with project.open(learn=False) as env:
         assert len(spares_of(template_of(env), 2)) == 2
-    with project.open(spares=0) as env:
+    with project.open(spares=0, learn=False) as env:
         assert not children_of(template_of(env))
 
 
@@ -131,14 +138,14 @@ def test_a_function_by_value_is_served_by_spares_as_well(env: Environment) -> No
 def test_a_run_in_a_spare_has_what_any_run_has(project: Project) -> None:
     found = []
     for spares in (0, 1):
-        with project.open(spares=spares) as env:
+        with project.open(spares=spares, learn=False) as env:
             spares_of(template_of(env), spares)
             found.append((env.run(sparework.descriptors), env.run(sparework.handlers_and_mask)))
     assert found[0] == found[1]
 
 
 def test_idle_spares_are_not_woken(project: Project) -> None:
-    with project.open(spares=3) as env:
+    with project.open(spares=3, learn=False) as env:
         template = template_of(env)
         *_, last = spares_of(template, 3)
         before = status(last, "voluntary_ctxt_switches")
@@ -152,7 +159,7 @@ def test_idle_spares_are_not_woken(project: Project) -> None:
 
 
 def test_a_replaced_template_loses_its_spares(project: Project) -> None:
-    with project.open() as env:
+    with project.open(learn=False) as env:
         (spare,) = spares_of(template_of(env))
         project.write("more.py", "import fractions\n")
         assert env.update_environment() is True
@@ -165,7 +172,7 @@ def test_a_stale_template_loses_its_spares_and_they_run_nothing(project: Project
     module = project.dependency("dep_edited.py", "VALUE = 1\n")
     project.write("app.py", "import dep_edited\n")
     ran = tmp_path / "ran"
-    with project.open() as env:
+    with project.open(learn=False) as env:
         template = template_of(env)
         (spare,) = spares_of(template)
         module.write_text("VALUE = 22\n")
@@ -175,7 +182,7 @@ def test_a_stale_template_loses_its_spares_and_they_run_nothing(project: Project
 
 
 def test_a_forked_copy_of_the_host_does_not_keep_spares(project: Project) -> None:
-    with project.open() as env:
+    with project.open(learn=False) as env:
         (spare,) = spares_of(template_of(env))
         read_end, write_end = os.pipe()
         pid = os.fork()
@@ -204,7 +211,7 @@ def test_spares_die_with_their_template(env: Environment) -> None:
 HOST = """
 import os, signal
 from firehot import isolate_imports
-with isolate_imports("my_package", spares=2) as env:
+with isolate_imports("my_package", spares=2, learn=False) as env:
     print(env.run(os.getppid), flush=True)
     signal.pause()
 """
@@ -223,7 +230,7 @@ def test_spares_die_with_their_host(scripts: Scripts) -> None:
 MEMORY = """
 import os, sys
 from firehot import isolate_imports
-with isolate_imports("my_package") as env:
+with isolate_imports("my_package", learn=False) as env:
     print(env.run(os.getppid), flush=True)
     sys.stdin.readline()
     env.run(abs, 1)
@@ -376,7 +383,7 @@ def test_ctrl_c_is_what_it_is_in_any_run(env: Environment, tmp_path: Path) -> No
 CTRL_C = """
 import os, time
 from firehot import isolate_imports
-with isolate_imports("my_package") as env:
+with isolate_imports("my_package", learn=False) as env:
     try:
         print(env.run(os.getppid), flush=True)
         while True:

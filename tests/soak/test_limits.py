@@ -60,7 +60,8 @@ def test_a_template_that_may_not_fork_says_so_and_goes_on_when_it_may(somebody: 
         from firehot import ForkError, isolate_imports
 
         assert os.getuid() != 0
-        with isolate_imports("my_package") as environment:
+        # A spare would serve without a fork.
+        with isolate_imports("my_package", spares=0, learn=False) as environment:
             template = environment.run(os.getppid)
             before = resource.prlimit(template, resource.RLIMIT_NPROC)
             for _ in range(20):
@@ -84,7 +85,7 @@ def test_a_template_that_may_not_fork_says_so_and_goes_on_when_it_may(somebody: 
 def test_an_environment_opens_or_says_why_under_any_limit_of_processes(somebody: Somebody, measure: Measure) -> None:
     """Threads count as well: the host starts some, and the template is a process."""
     outcomes = []
-    limits = range(1, times(13, least=7))
+    limits = range(1, times(16, least=12))
     with measure("environments opened under `ulimit -u`", len(limits)) as outcome:
         for more in limits:
             finished = somebody.run(
@@ -146,7 +147,7 @@ def test_a_fork_that_the_kernel_has_no_memory_for_is_told(project: Project, tmp_
     half = total // 3 // 4096 * 4096
     project.dependency("dep_memory.py", NO_MEMORY.format(half=half, count=4, flag=str(flag)))
     project.write("app.py", "import dep_memory\n")
-    with project.open() as env:
+    with project.open(spares=0, learn=False) as env:
         template = env.run(os.getppid)
         flag.touch()
         error = catch(lambda: env.run(os.getppid))
@@ -159,7 +160,13 @@ def test_a_fork_that_the_kernel_has_no_memory_for_is_told(project: Project, tmp_
 
 
 @needs_linux
-def test_a_template_without_descriptors_says_so_and_goes_on(env: Environment, measure: Measure) -> None:
+def test_a_template_without_descriptors_says_so_and_goes_on(project: Project, measure: Measure) -> None:
+    # A spare would serve without the template.
+    with project.open(spares=0, learn=False) as env:
+        says_so_and_goes_on(env, measure)
+
+
+def says_so_and_goes_on(env: Environment, measure: Measure) -> None:
     import resource
 
     def held_by_parent() -> int:
@@ -200,12 +207,12 @@ def held():
     links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/dev/fd")]
     return [os.readlink(link) for link in links if os.path.lexists(link)]
 
-def assert_held(count):
+def assert_held(*counts):
     # What could not be opened is taken down on another thread.
     deadline = time.monotonic() + 5
-    while len(held()) != count and time.monotonic() < deadline:
+    while len(held()) not in counts and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert len(held()) == count, (count, held())
+    assert len(held()) in counts, (counts, held())
 
 def fill():
     taken = []
@@ -225,13 +232,18 @@ def attempt(call):
         return type(error).__name__
 
 def open_and_run():
-    with isolate_imports("my_package") as environment:
-        return environment.run(soakwork.double, 2)
+    global OPEN
+    with isolate_imports("my_package", learn=False) as environment:
+        value = environment.exec(soakwork.double, 2)
+        value.wait()
+        # Of the dispatcher, the template, what the kernel tells of changes, and the spare: the least, since those of
+        # the child are closed in the moment that its end is told.
+        OPEN = OPEN or min(len(held()) for _ in range(20) if not time.sleep(0.01))
+        return value.result()
 
+OPEN = 0
 print(open_and_run())
 CLEAN = len(held())
-# A pair that wakes the dispatcher, the template's socket, the template's output.
-OPEN = CLEAN + 4
 resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, SOFT))
 """
 
@@ -254,7 +266,7 @@ def edit_and_update(environment, number):
     return environment.update_environment()
 
 for free in range(0, 26, int(sys.argv[1])):
-    with isolate_imports("my_package") as environment:
+    with isolate_imports("my_package", learn=False) as environment:
         environment.exec(soakwork.double, 2).wait()
         assert_held(OPEN)
         for call in (
@@ -268,7 +280,8 @@ for free in range(0, 26, int(sys.argv[1])):
         process = environment.exec(soakwork.double, 3)
         assert process.result() == 6
         process.wait()
-        assert_held(OPEN)
+        # What was added may be in a layer, which has a socket and a pipe.
+        assert_held(OPEN, OPEN + 2)
     assert_held(CLEAN)
     taken = fill()
     print(attempt(open_and_run))

@@ -67,7 +67,7 @@ def assert_no_growth(before: Holding, after: Holding) -> None:
 @pytest.mark.parametrize("output", ["prefix", "capture"])
 def test_ten_thousand_runs_add_nothing_to_host_and_template(project: Project, measure: Measure, output: str) -> None:
     count = times(10_000) // 2
-    with project.open(output=output) as env:
+    with project.open(output=output, learn=False) as env:
         template = env.run(os.getppid)
 
         def run(number: int) -> None:
@@ -90,7 +90,12 @@ def test_ten_thousand_runs_add_nothing_to_host_and_template(project: Project, me
 
 
 @needs_proc
-def test_five_hundred_run_at_once(env: Environment, tmp_path: Path, measure: Measure) -> None:
+def test_five_hundred_run_at_once(project: Project, tmp_path: Path, measure: Measure) -> None:
+    with project.open(learn=False) as env:
+        run_at_once(env, tmp_path, measure)
+
+
+def run_at_once(env: Environment, tmp_path: Path, measure: Measure) -> None:
     count = times(500, least=40)
     running = tmp_path / "running"
     running.mkdir()
