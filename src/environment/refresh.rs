@@ -20,6 +20,9 @@ use crate::error::Error;
 use crate::scan::{FirstParty, ImportSet};
 use crate::supervisor::template::{Launch, TemplateId};
 
+/// A chain of so many levels grows no more.
+const HIGHEST: usize = 8;
+
 /// What the templates shall be.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
@@ -70,11 +73,16 @@ impl Environment {
         }
         let is_kept = kept.is_some();
         let served = kept.clone();
-        let mut chain = match self.extend(state, target, kept, &edited, early) {
-            // What it stood on has died.
-            Err(Error::NoTemplate) if is_kept => self.extend(state, target, None, &edited, None)?,
-            chain => chain?,
-        };
+        let mut chain =
+            match self.extend(state, target, kept, &edited, early) {
+                // What it stood on has died, or does not fork any more.
+                Err(
+                    Error::NoTemplate | Error::TemplateSilent { .. } | Error::TemplateDied { .. },
+                ) if is_kept => self.extend(state, target, None, &edited, None),
+                chain => chain,
+            }
+            // The background's work was given up for this.
+            .inspect_err(|_| self.ring())?;
         if is_out_of_order(&chain, target.imports, &edited, |level| level.has_patched) {
             let name = chain.top().asked.first().map(|item| item.module.clone());
             log::info!(
@@ -125,8 +133,9 @@ impl Environment {
             return Ok(None);
         };
         if items.any(|(_, item)| third.missing(item).is_some()) {
-            // What is third-party never stands on code of the project.
-            return Ok(Some(third));
+            // What is third-party never stands on code of the project. Each level is a process: where layers come faster
+            // than they are joined, it is done at once.
+            return Ok(Some(third).filter(|third| third.len() < HIGHEST));
         }
         Ok(Some(chain))
     }

@@ -148,9 +148,9 @@ def test_ctrl_c_ends_a_wait(scripts: Scripts, script_package: str, nothing_is_le
                 pass
 
         with isolate_imports("my_package") as environment, environment.watch() as watch:
-            if "await" not in {wait!r}:
-                print("waits", flush=True)
             try:
+                if "await" not in {wait!r}:
+                    print("waits", flush=True)
                 {wait}
             except KeyboardInterrupt:
                 print("interrupted", flush=True)

@@ -52,6 +52,7 @@ def announced(folder: Path, count: int = 1) -> list[int]:
 def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
     """As after a cold start they live on: firehot ends what it has started."""
     count = times(20, least=1)
+    env.run(soakwork.double, 1)
     before = open_descriptors()
     with measure("a child that forks grandchildren, stopped", count):
         for _ in range(count):
@@ -63,12 +64,14 @@ def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: 
                 if pid != process.pid:
                     os.kill(pid, signal.SIGKILL)
             assert wait_until(lambda family=family: not any(map(is_alive, family)))
-    assert wait_until(lambda: set(open_descriptors()) == set(before)), "their pipes are read until their end"
+    # The socket of the spare for the next call may have come since.
+    assert wait_until(lambda: len(open_descriptors()) <= len(before) + 1), "their pipes are read until their end"
 
 
 @needs_proc
 def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
     count = times(50, least=2)
+    env.run(soakwork.double, 1)
     before = open_descriptors()
     with measure("a child that leaves a daemon", count):
         for _ in range(count):
@@ -78,7 +81,7 @@ def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measur
             assert announced(folder) == [daemon]
             os.kill(daemon, signal.SIGKILL)
             assert wait_until(lambda daemon=daemon: not is_alive(daemon))
-    assert wait_until(lambda: set(open_descriptors()) == set(before))
+    assert wait_until(lambda: len(open_descriptors()) <= len(before) + 1)
 
 
 def test_a_child_that_closes_every_descriptor_is_told_and_can_be_stopped(
@@ -142,7 +145,7 @@ def test_a_child_whose_output_nobody_reads_can_be_killed_with_its_host(
         import sys, tempfile
         import soakwork
         from firehot import isolate_imports
-        with isolate_imports("my_package") as environment:
+        with isolate_imports("my_package", spares=0) as environment:
             process = environment.exec(soakwork.fill_its_pipe, tempfile.mkdtemp(), name="p")
             sys.stderr.write("running\\n")
             process.result()
@@ -192,7 +195,7 @@ def test_a_child_that_never_reads_its_call_holds_up_nobody(project: Project) -> 
         """,
     )
     project.write("app.py", "import dep_stop\n")
-    with project.open() as env:
+    with project.open(spares=0) as env:
         flag = project.dependency("dep_stop.py.stop")
         stuck = env.exec(len, bytes(32 << 20))
         assert stuck.pid is not None and wait_until(lambda: process_state(stuck.pid or 0) == "T")
