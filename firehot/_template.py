@@ -21,16 +21,15 @@ import select
 import signal
 import sys
 import time
-import warnings
 from contextlib import suppress
 from pickle import loads as _unpickle
-from posix import _exit, close, dup2, fork, getpid, getppid, kill, read, waitpid
+from posix import _exit, close, dup2, getpid, kill, read, waitpid
 from select import poll as Poll
 from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _stamp, _wire
+from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _stamp, _ties, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -96,8 +95,8 @@ class Template:
         self._recorder = _stamp.Recorder(header["launched"])
         _process.die_with_parent(host)
         # Before any package has put a handler of its own there, in which a child may hang.
-        os.register_at_fork(after_in_child=_die_with_template)
-        self._host_watch = _watch_process(host)
+        os.register_at_fork(after_in_child=_ties.die_with_template)
+        self._host_watch = _ties.watch_process(host)
         _enter_host_state(setup)
         _bytecode.distrust_young_bytecode()
         self._inherited = inherited
@@ -141,7 +140,7 @@ class Template:
                 told["late"] = self._recorder.new_modules()
                 bodies.append(self._recorder.body())
 
-            census = self._care.take_census(_fork_quietly, self._leave_as_child, message["trial"], tell_all)
+            census = self._care.take_census(_ties.fork_quietly, self._leave_as_child, message["trial"], tell_all)
             # From here on the host is watched in `serve`, so that it can go in good order; a layer dies with the one
             # below.
             if self._host_watch >= 0 and not self._is_layer:
@@ -235,7 +234,7 @@ class Template:
             if (folder := message["cloudpickle"]) is not None:
                 _process.load_cloudpickle(folder)
             self._care.before_fork()
-            pid = _fork_quietly()
+            pid = _ties.fork_quietly()
         except Exception as error:
             if getpid() != self._pid:
                 _exit(70)  # The fork did happen: this is the child, and there is one template.
@@ -389,66 +388,3 @@ def _enter_host_state(setup: dict[str, Any]) -> None:
     sys.path[:] = setup["path"]
     sys.argv[:] = setup["argv"]
     _process.fresh_main(setup)
-
-
-def _fork_quietly() -> int:
-    """`fork`, without the DeprecationWarning about threads (3.12): `-W error` raises it when the child runs already."""
-    _FORKING.template = getpid()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return fork()
-    finally:
-        _FORKING.template = 0
-
-
-class _Forking:
-    """The template that forks, while it does; what its children fork may outlive it."""
-
-    template = 0
-
-
-_FORKING = _Forking()
-
-
-def _die_with_template() -> None:
-    if _FORKING.template:
-        _process.die_with_parent(_FORKING.template)
-
-
-def _watch_process(pid: int) -> int:
-    """A descriptor that becomes readable when `pid` dies, or -1 where the system has none."""
-    if getppid() != pid:
-        _exit(0)
-    fd = -1
-    if hasattr(os, "pidfd_open"):
-        try:
-            fd = _process.move_up(os.pidfd_open(pid))
-        except OSError:
-            fd = -1
-    elif hasattr(select, "kqueue"):
-        fd = _watch_by_kqueue(pid)
-    if getppid() != pid:
-        _exit(0)
-    return fd
-
-
-def _watch_by_kqueue(pid: int) -> int:
-    select_module: Any = select
-    queue = select_module.kqueue()
-    event = select_module.kevent(
-        pid,
-        filter=select_module.KQ_FILTER_PROC,
-        flags=select_module.KQ_EV_ADD,
-        fflags=select_module.KQ_NOTE_EXIT,
-    )
-    try:
-        queue.control([event], 0)
-    except OSError:
-        _exit(0)
-    _KEPT.append(queue)  # It closes its descriptor when it is collected.
-    fd: int = queue.fileno()
-    return fd
-
-
-_KEPT: list[Any] = []
