@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,14 @@ def announced(folder: Path, count: int = 1) -> list[int]:
     for name in os.listdir(folder):
         (folder / name).unlink()
     return pids
+
+
+@pytest.fixture
+def env(project: Project) -> Iterator[Environment]:
+    """Holds all descriptors that it will: none comes later for a spare, a layer, or what the kernel tells of changes."""
+    with project.open(spares=0, learn=False) as environment:
+        environment.exec(abs, -1).wait()
+        yield environment
 
 
 @needs_proc
@@ -145,7 +153,7 @@ def test_a_child_whose_output_nobody_reads_can_be_killed_with_its_host(
         import sys, tempfile
         import soakwork
         from firehot import isolate_imports
-        with isolate_imports("my_package", spares=0) as environment:
+        with isolate_imports("my_package", spares=0, learn=False) as environment:
             process = environment.exec(soakwork.fill_its_pipe, tempfile.mkdtemp(), name="p")
             sys.stderr.write("running\\n")
             process.result()
@@ -195,7 +203,7 @@ def test_a_child_that_never_reads_its_call_holds_up_nobody(project: Project) -> 
         """,
     )
     project.write("app.py", "import dep_stop\n")
-    with project.open(spares=0) as env:
+    with project.open(spares=0, learn=False) as env:
         flag = project.dependency("dep_stop.py.stop")
         stuck = env.exec(len, bytes(32 << 20))
         assert stuck.pid is not None and wait_until(lambda: process_state(stuck.pid or 0) == "T")

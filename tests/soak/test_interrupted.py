@@ -65,7 +65,8 @@ async def awaited(process):
     return await process
 
 try:
-    with isolate_imports("my_package") as environment:
+    # An exec that has a spare does not wait.
+    with isolate_imports("my_package", spares=0) as environment:
         {before or "pass"}
         say()
         try:
