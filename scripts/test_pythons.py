@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "target" / "pythons"
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 # What the tests need from the checkout, apart from pyproject.toml; never `firehot`.
-COPIED = ["tests", "docs", "safety", "README.md"]
+COPIED = ["tests", "benches", "docs", "safety", "README.md"]
 # Without these there is no run; each other package of the group is left out where it has no wheel.
 NEEDED = ("pip", "pytest", "pytest-timeout")
 NOT_HAD = 3
