@@ -38,6 +38,7 @@ class Inherited:
         self.mask = mask
         self.at_start = at_start
         self.sigchld: Any = signal.SIG_DFL
+        self.lines = 0
         self.environ_at_start: dict[str, str] = {}
         self.environ_changes: dict[str, str | None] = {}
         self.path_before: list[str] = []
@@ -173,7 +174,8 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     os.chdir(state["cwd"])
     _uncover(inherited)
     _process.invalidate_finders()
-    if (linecache := sys.modules.get("linecache")) is not None:
+    # What is no file's (a dataclass's methods, say) has nothing to be checked by, but much to be looked at.
+    if (linecache := sys.modules.get("linecache")) is not None and len(linecache.cache) != inherited.lines:
         linecache.checkcache()
     _process.set_mask(inherited.mask)
     if inherited.care is not None:

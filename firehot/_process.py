@@ -201,8 +201,8 @@ def invalidate_finders() -> None:
             invalidate()
 
 
-def forget_finders() -> None:
-    """Drops what the finders of folders remember, and lines of source files.
+def forget_finders() -> int:
+    """Drops what the finders of folders remember, and lines of source files; returns how many entries have no file.
 
     A child would have to go through all of it to find out that it may be old, and write to its pages. Both are made
     anew when they are needed, as after a cold start.
@@ -210,9 +210,11 @@ def forget_finders() -> None:
     finders = sys.path_importer_cache
     for path in [path for path, finder in finders.items() if finder is None or type(finder) is FileFinder]:
         del finders[path]
-    if (linecache := sys.modules.get("linecache")) is not None:
-        for file in [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is not None]:
-            del linecache.cache[file]
+    if (linecache := sys.modules.get("linecache")) is None:
+        return 0
+    for file in [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is not None]:
+        del linecache.cache[file]
+    return len(linecache.cache)
 
 
 class _NoCache:

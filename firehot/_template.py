@@ -218,7 +218,7 @@ class Template:
         os.set_blocking(self._wake_write, False)
         set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         set_handler(signal.SIGCHLD, lambda *_: None)
-        _process.forget_finders()
+        self._inherited.lines = _process.forget_finders()
         gc.collect()
         gc.freeze()
         _process.flush_streams()

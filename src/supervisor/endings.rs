@@ -95,6 +95,7 @@ impl Owner {
 
     pub(super) fn meet_deadlines(&mut self) {
         let now = Instant::now();
+        self.grow_overdue(now);
         let due: Vec<(ChildId, Due)> = self
             .children
             .iter()

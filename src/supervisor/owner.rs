@@ -79,8 +79,11 @@ impl Owner {
                     Slot::Child(id) => {
                         if let Some(child) = self.children.get_mut(&id) {
                             child.link.flush();
+                            let template = child.template;
                             if !child.read_reply(&self.pump) {
                                 self.stop(id, Duration::ZERO);
+                            } else if child.returned {
+                                self.grow_if_wanted(template);
                             }
                         }
                     }
@@ -126,7 +129,8 @@ impl Owner {
             }
         }
         let children = self.children.values().filter_map(|child| child.due.at());
-        readiness.wait(children.chain(self.goodbyes.values().copied()).min())
+        let templates = self.goodbyes.values().copied();
+        readiness.wait(children.chain(templates).chain(self.spares.due()).min())
     }
 
     fn obey(&mut self, command: Command) {
@@ -181,9 +185,8 @@ impl Owner {
                         return;
                     }
                     child.release();
-                    // Not before: its fork would take place beside the check, and before the call's own.
                     let template = child.template;
-                    self.grow_spares(template);
+                    self.spares.grow_later(template);
                 }
             }
             Command::Died(id) => self.bury(id),
@@ -395,6 +398,7 @@ impl Owner {
                 self.leftovers.insert(id, leftover);
             }
             self.schedule_goodbye(template);
+            self.grow_if_wanted(template);
         }
     }
 }

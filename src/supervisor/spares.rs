@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::memory::Memory;
@@ -41,7 +42,13 @@ pub(super) struct Spares {
     /// Folder of cloudpickle, by the templates that have loaded it.
     cloudpickle: BTreeMap<TemplateId, String>,
     memory: Memory,
+    /// When templates are asked for what they lack.
+    wanted: BTreeMap<TemplateId, Instant>,
 }
+
+/// A call has the machine for itself until it has returned, or for this long: the fork of the next spare would take a
+/// core from it, and more from who waits for it where there are few. Then others may want a spare.
+const HEAD_START: Duration = Duration::from_millis(10);
 
 impl Spares {
     pub(super) fn new(count: usize) -> Self {
@@ -50,6 +57,7 @@ impl Spares {
             count,
             cloudpickle: BTreeMap::new(),
             memory: Memory::default(),
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -65,6 +73,19 @@ impl Spares {
     fn of(&self, template: TemplateId) -> usize {
         let all = self.all.values();
         all.filter(|spare| spare.template == template).count()
+    }
+
+    /// A call was sent: its successor shall find a spare as well.
+    pub(super) fn grow_later(&mut self, template: TemplateId) {
+        if self.of(template) < self.count {
+            let at = Instant::now() + HEAD_START;
+            self.wanted.entry(template).or_insert(at);
+        }
+    }
+
+    /// When the next template has to be asked.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.wanted.values().min().copied()
     }
 
     /// Its template has told of the fork; false for what is no spare.
@@ -101,6 +122,7 @@ impl Owner {
     pub(super) fn drop_spares(&mut self, id: TemplateId) {
         self.spares.drop_where(|spare| spare.template == id);
         self.spares.cloudpickle.remove(&id);
+        self.spares.wanted.remove(&id);
     }
 
     /// A template begins to serve. A layer serves in the place of those below.
@@ -134,6 +156,21 @@ impl Owner {
                 log::debug!("no spare is kept: {error}");
                 return;
             }
+        }
+    }
+
+    /// One of its calls has returned.
+    pub(super) fn grow_if_wanted(&mut self, id: TemplateId) {
+        if self.spares.wanted.remove(&id).is_some() {
+            self.grow_spares(id);
+        }
+    }
+
+    pub(super) fn grow_overdue(&mut self, now: Instant) {
+        let wanted = self.spares.wanted.iter();
+        let due = wanted.filter(|(_, at)| **at <= now).map(|(id, _)| *id);
+        for id in due.collect::<Vec<_>>() {
+            self.grow_if_wanted(id);
         }
     }
 
