@@ -181,6 +181,7 @@ def test_a_stale_template_loses_its_spares_and_they_run_nothing(project: Project
         assert wait_until(lambda: not is_alive(template) and not is_alive(spare))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_copy_of_the_host_does_not_keep_spares(project: Project) -> None:
     with project.open(learn=False) as env:
         (spare,) = spares_of(template_of(env))

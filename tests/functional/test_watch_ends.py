@@ -83,6 +83,7 @@ def test_a_watch_that_nobody_holds_hurts_nobody(project: Project, env: Environme
     assert kept.wait(DEADLINE)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_copy_of_the_host_says_so(env: Environment) -> None:
     watch = env.watch()
     reading, writing = os.pipe()
