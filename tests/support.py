@@ -258,7 +258,8 @@ class Project:
         return self._write(self.root / "pyproject.toml", "[tool.firehot]\n" + textwrap.dedent(text))
 
     def open(self, **options: Any) -> Any:
-        """`isolate_imports` of the package."""
+        """`isolate_imports` of the package; learns nothing unless asked to: what a test's runs import is pytest."""
+        options.setdefault("learn", False)
         return isolate_imports(self.name, **options)
 
     @property

@@ -48,7 +48,7 @@ def test_a_call_of_its_own_environment_finds_a_stale_dependency_replaced(project
     project.dependency("dep_a.py", "VALUE = 1\n")
     project.write("asks.py", "import os, dep_a\nMODE = os.environ.get('OF_THE_CALL')\nVALUE = MODE, dep_a.VALUE\n")
     project.write("main.py", "from . import asks\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "asks"))
         project.dependency("dep_a.py", "VALUE = 22\n")
         own = {"OF_THE_CALL": "1"}
@@ -62,7 +62,7 @@ def test_a_variable_of_the_host_that_has_changed_leaves_the_project_warm(
 ) -> None:
     project.write("asks.py", "import os\nVALUE = os.environ.get('OF_THE_HOST')\n")
     project.write("main.py", "from . import asks\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "asks"))
         monkeypatch.setenv("OF_THE_HOST", "1")
         assert environment.run(value, f"{project.name}.asks") == "1"
@@ -75,7 +75,7 @@ def test_a_child_outlives_work_that_is_given_up(project: Project) -> None:
     project.write("high.py", "VALUE = 1\n")
     project.write("main.py", "from . import low, high\n")
     low = f"{project.name}.low"
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "low", "high"))
         for name in ("low", "high"):
             project.write(f"{name}.py", "VALUE = 2\n")
@@ -108,7 +108,7 @@ def test_a_module_that_was_not_there_counts_in_the_very_next_run(project: Projec
     project.write("also.py", "VALUE = 'module'\n")
     project.write("asks.py", "try:\n    from .added import VALUE\nexcept ImportError:\n    from .also import VALUE\n")
     project.write("main.py", "from . import asks\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "asks"))
         project.write(new, "VALUE = 'new'\n")
         assert environment.run(value, f"{project.name}.asks") == "new"
@@ -122,7 +122,7 @@ def test_nothing_is_built_on_a_template_that_is_stale(project: Project, log: Pat
     project.dependency("dep_a.py", "VALUE = 1\n")
     project.write("low.py", "import dep_a\n" + says(log))
     project.write("main.py", "from . import low\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "low"))
         before = len(log.read_text())
         project.dependency("dep_a.py", "VALUE = 22\n")
@@ -135,7 +135,7 @@ def test_what_is_refused_is_not_tried_again_before_an_edit(project: Project, log
     project.write("__init__.py", "")
     project.write("low.py", "")
     project.write("main.py", "from . import low\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "low"))
         project.write("__init__.py", says(log) + LISTENS)
         assert wait_until(log.read_text), "it is tried"
@@ -152,7 +152,7 @@ def test_a_module_that_changes_what_it_has_read_is_not_built_for_ever(project: P
     counts += "subprocess.run([sys.executable, '-c', f'open({FILE!r}, \"w\").write(str({VALUE + 1}))'], check=True)\n"
     project.write("low.py", counts + says(log))
     project.write("main.py", "from . import low\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: len(log.read_text()) >= 20)
         assert is_still(log, 22)
         assert environment.run(value, f"{project.name}.low") >= 20
@@ -164,7 +164,7 @@ def test_a_save_leaves_the_templates_of_calls(project: Project) -> None:
     project.write("low.py", "import dep_a\n")
     project.write("main.py", "from . import low\n")
     own = {"OF_THE_CALL": "1"}
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert wait_until(lambda: is_warm(project, environment, "low"))
         before = environment.exec(os.getppid, env=own).result()
         project.write("low.py", "import dep_a\nNEW = 1\n")

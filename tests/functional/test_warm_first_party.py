@@ -49,13 +49,13 @@ def modules(project: Project) -> None:
 
 
 def test_off_no_code_of_the_project_is_in_a_template(project: Project) -> None:
-    with project.open() as environment:
+    with project.open(learn=True) as environment:
         for _ in range(3):
             assert not any(ask(project, environment, "main", "lowest").values())
 
 
 def test_modules_that_others_import_are_there_before_a_run_asks(project: Project) -> None:
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         found = wait_until_warm(project, environment, "main", "middle", "lowest", "stable")
         assert os.getpid() not in found.values()
         assert ask(project, environment, "entry") == {"entry": 0}, "nobody imports it: it may be a script"
@@ -65,7 +65,7 @@ def test_what_a_run_has_imported_is_there_for_the_next_one(project: Project) -> 
     def use_entry(name: str) -> Any:
         return importlib.import_module(f"{name}.entry").IMPORTED_BY
 
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         assert environment.run(use_entry, project.name)
         wait_until_warm(project, environment, "entry")
 
@@ -77,7 +77,7 @@ def value(name: str) -> Any:
 
 
 def test_an_edit_counts_in_the_very_next_run(project: Project) -> None:
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "lowest")
         for number in range(2, 12):
             project.write("lowest.py", MARKED + f"VALUE = {number}\n")
@@ -87,7 +87,7 @@ def test_an_edit_counts_in_the_very_next_run(project: Project) -> None:
 
 
 def test_an_edit_leaves_what_does_not_depend_on_it(project: Project) -> None:
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "main", "lowest", "stable")
         project.write("lowest.py", MARKED + "VALUE = 2\n")
         assert environment.run(value, project.name) == 2
@@ -100,7 +100,7 @@ def test_an_edit_leaves_what_does_not_depend_on_it(project: Project) -> None:
 
 
 def test_the_update_after_an_edit_says_that_something_has_changed(project: Project) -> None:
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "lowest")
         project.write("lowest.py", MARKED + "VALUE = 2\n")
         assert environment.update_environment() is True
@@ -111,7 +111,7 @@ def test_the_third_party_template_stays_free_of_it(project: Project) -> None:
     project.dependency("dep_a.py", MARKED)
     project.dependency("dep_b.py", "import sys\nSAW = [name for name in sys.modules if name.startswith('project')]\n")
     project.write("stable.py", MARKED + "import dep_a\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "main", "stable")
         third = environment.run(lambda: sys.modules["dep_a"].IMPORTED_BY)
         project.write("stable.py", MARKED + "import dep_a\nimport dep_b\n")
@@ -124,7 +124,7 @@ def test_the_third_party_template_stays_free_of_it(project: Project) -> None:
 def test_a_module_that_fails_is_left_to_the_runs(project: Project) -> None:
     project.write("middle.py", "raise ValueError('not here')\n")
     project.write("main.py", MARKED + "from . import stable\ntry:\n    from . import middle\nexcept ValueError: pass\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         found = wait_until_warm(project, environment, "main", "stable")
         assert found
 
@@ -132,7 +132,7 @@ def test_a_module_that_fails_is_left_to_the_runs(project: Project) -> None:
 def test_a_module_that_listens_is_left_to_the_runs(project: Project) -> None:
     text = "import socket\nHELD = socket.socket()\nHELD.bind(('127.0.0.1', 0))\nHELD.listen()\n"
     project.write("middle.py", MARKED + text)
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "stable")
         for _ in range(3):
             assert ask(project, environment, "middle") == {"middle": 0}
@@ -150,7 +150,7 @@ def test_a_native_module_of_the_project_is_never_in_a_template(project: Project)
     assert file is not None
     project.write(f"_queue{''.join(file.suffixes)}", file.read_bytes())
     project.write("middle.py", MARKED + "from . import lowest, _queue\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "stable", "lowest")
         for _ in range(3):
             assert ask(project, environment, "middle") == {"middle": 0}
@@ -160,7 +160,7 @@ def test_a_native_module_of_the_project_is_never_in_a_template(project: Project)
 
 def test_a_variable_that_the_project_has_read_is_the_calls_own(project: Project) -> None:
     project.write("lowest.py", MARKED + "VALUE = os.environ.get('OF_THE_CALL')\n")
-    with project.open(warm_first_party=True) as environment:
+    with project.open(warm_first_party=True, learn=True) as environment:
         wait_until_warm(project, environment, "lowest", "stable")
         assert environment.run(value, project.name) is None
         process = environment.exec(value, project.name, env={"OF_THE_CALL": "1"})
