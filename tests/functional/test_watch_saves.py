@@ -120,8 +120,13 @@ def test_what_interpreters_and_tools_write_is_no_change(project: Project, watch:
         project.write("environment/pyvenv.cfg", "")
         project.write("environment/lib/module.py", "")
 
+    # It comes whole: of one that is being made, files may be seen before it is known as an environment.
+    made = project.root.parent / "made"
+    (made / "lib").mkdir(parents=True)
+    (made / "pyvenv.cfg").touch()
+    (made / "lib" / "module.py").touch()
+    made.rename(project.package / "environment")
     act()
-    # Of an environment that is being made, the first file may be seen before it is known as one.
     deadline = time.monotonic() + DEADLINE
     project.write("marker.txt", "")
     while time.monotonic() < deadline:
