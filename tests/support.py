@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,23 @@ def open_descriptors() -> dict[int, str]:
         except OSError:
             continue
     return found
+
+
+def run_to_its_end(env: Environment) -> dict[int, str]:
+    """Runs once; what is open when the host has let go of that run's pipes and socket too.
+
+    They are closed a moment after `wait` has returned. What the first run opens for all of them stays.
+    """
+    before = pipes_and_sockets()
+    env.exec(abs, -1).wait()
+    assert wait_until(lambda: pipes_and_sockets() == before)
+    return open_descriptors()
+
+
+def pipes_and_sockets() -> Counter[str]:
+    """How many there are of each."""
+    kinds = Counter(target.partition(":")[0] for target in open_descriptors().values())
+    return Counter({kind: kinds[kind] for kind in ("pipe", "socket")})
 
 
 def firehot_threads() -> list[str]:

@@ -62,8 +62,11 @@ impl Environment {
         if let Some(reason) = &reason {
             match &kept {
                 None => log::info!("starting a new template: {reason}"),
+                Some(chain) if self.serving().main.as_ref().map(Chain::id) == Some(chain.id()) => {
+                    log::info!("the template stays, what is new comes in a layer: {reason}");
+                }
                 Some(chain) => log::info!(
-                    "going on from the lowest {} of the templates: {reason}",
+                    "replacing what stands above the lowest {} of the layers: {reason}",
                     chain.len()
                 ),
             }

@@ -21,6 +21,7 @@ from support import (
     needs_proc,
     open_descriptors,
     process_state,
+    run_to_its_end,
     wait_until,
 )
 
@@ -50,9 +51,8 @@ def announced(folder: Path, count: int = 1) -> list[int]:
 
 @pytest.fixture
 def env(project: Project) -> Iterator[Environment]:
-    """Holds all descriptors that it will: none comes later for a spare, a layer, or what tells of changes."""
+    """One whose descriptors are those of its runs: none comes or goes for a spare or a layer."""
     with project.open(spares=0, learn=False) as environment:
-        environment.exec(abs, -1).wait()
         yield environment
 
 
@@ -60,7 +60,7 @@ def env(project: Project) -> Iterator[Environment]:
 def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
     """As after a cold start they live on: firehot ends what it has started."""
     count = times(20, least=1)
-    before = open_descriptors()
+    before = run_to_its_end(env)
     with measure("a child that forks grandchildren, stopped", count):
         for _ in range(count):
             process = env.exec(soakwork.fork_a_family, str(folder))
@@ -71,13 +71,13 @@ def test_grandchildren_hold_up_nothing(env: Environment, folder: Path, measure: 
                 if pid != process.pid:
                     os.kill(pid, signal.SIGKILL)
             assert wait_until(lambda family=family: not any(map(is_alive, family)))
-    assert wait_until(lambda: len(open_descriptors()) <= len(before)), "their pipes are read until their end"
+    assert wait_until(lambda: set(open_descriptors()) == set(before)), "their pipes are read until their end"
 
 
 @needs_proc
 def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measure) -> None:
     count = times(50, least=2)
-    before = open_descriptors()
+    before = run_to_its_end(env)
     with measure("a child that leaves a daemon", count):
         for _ in range(count):
             process = env.exec(soakwork.daemonise, str(folder))
@@ -86,7 +86,7 @@ def test_daemons_hold_up_nothing(env: Environment, folder: Path, measure: Measur
             assert announced(folder) == [daemon]
             os.kill(daemon, signal.SIGKILL)
             assert wait_until(lambda daemon=daemon: not is_alive(daemon))
-    assert wait_until(lambda: len(open_descriptors()) <= len(before))
+    assert wait_until(lambda: set(open_descriptors()) == set(before))
 
 
 def test_a_child_that_closes_every_descriptor_is_told_and_can_be_stopped(

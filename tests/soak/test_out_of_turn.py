@@ -16,7 +16,7 @@ import soakwork
 from conftest import Measure
 from scale import times
 from soakwork import frame
-from support import PROC, Project, Scripts, catch, needs_proc, open_descriptors, wait_until
+from support import PROC, Project, Scripts, catch, needs_proc, open_descriptors, run_to_its_end, wait_until
 
 from firehot import ChildError, ChildExited, ResultNotLoadable
 from firehot.environment import Environment
@@ -130,14 +130,12 @@ def test_a_process_that_a_child_leaves_can_not_answer_for_it(env: Environment, t
 @needs_proc
 def test_descriptors_that_a_child_sends_do_not_stay_in_the_host(project: Project) -> None:
     with project.open(learn=False, spares=0) as env:
-        env.exec(abs, -1).wait()
-        before = open_descriptors()
+        before = run_to_its_end(env)
         for _ in range(5):
             process = env.exec(soakwork.send_descriptors, 50)
             assert process.result(ANSWER) == 7
             process.wait()
-        # One that an earlier environment held may have gone since.
-        assert wait_until(lambda: len(open_descriptors()) <= len(before))
+        assert wait_until(lambda: set(open_descriptors()) == set(before))
 
 
 def test_a_result_is_unpickled_once_and_only_when_it_is_asked_for(env: Environment, tmp_path: Path) -> None:
