@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::compare::compare_all;
 use super::queue::{Event, Watch, What};
 use super::things::{Thing, Told};
 use super::walk::{Place, Walk};
@@ -54,6 +55,16 @@ pub(super) struct Look {
     pub(super) changes: BTreeSet<Change>,
     /// How many things were looked at.
     pub(super) looked: usize,
+}
+
+impl Look {
+    /// Compares everything.
+    pub(super) fn of_all(things: &[Thing]) -> Self {
+        Self {
+            changes: compare_all(&things.iter().collect::<Vec<_>>()),
+            looked: things.len(),
+        }
+    }
 }
 
 impl Marks {
@@ -108,15 +119,13 @@ impl Marks {
         }
         self.expected.clear();
         look.looked += self.touched.len() + self.untold.len();
-        let mut compare = |index: &usize| {
+        // Only what is as it was is forgotten: a change that was found is found again the next time.
+        self.touched.retain(|index| {
             let thing = things.get(*index);
             thing.is_some_and(|thing| thing.compare(&mut look.changes))
-        };
-        // Only what is as it was is forgotten: a change that was found is found again the next time.
-        self.touched.retain(&mut compare);
-        for index in &self.untold {
-            compare(index);
-        }
+        });
+        let untold: Vec<&Thing> = self.untold.iter().flat_map(|at| things.get(*at)).collect();
+        look.changes.extend(compare_all(&untold));
         look
     }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod compare;
 mod distributions;
 mod files;
 mod marks;

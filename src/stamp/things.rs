@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::distributions::{is_installed, Folder, Missing};
 use super::files::{Listing, State};
-use super::marks::Look;
 use super::walk::{End, Walk, LINKS};
 use super::Change;
 
@@ -120,18 +119,4 @@ fn add(change: Option<Change>, changes: &mut BTreeSet<Change>) -> bool {
     let has_changed = change.is_some();
     changes.extend(change);
     has_changed
-}
-
-impl Look {
-    /// Compares everything.
-    pub(super) fn of_all(things: &[Thing]) -> Self {
-        let mut look = Self {
-            looked: things.len(),
-            ..Self::default()
-        };
-        for thing in things {
-            thing.compare(&mut look.changes);
-        }
-        look
-    }
 }
