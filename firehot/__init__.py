@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from firehot.errors import PackageNotFoundError as PackageNotFoundError
     from firehot.errors import ResultNotLoadable as ResultNotLoadable
     from firehot.errors import ResultNotPicklable as ResultNotPicklable
+    from firehot.errors import RustBuildError as RustBuildError
     from firehot.errors import TemplateError as TemplateError
     from firehot.hooks import after_fork_in_child as after_fork_in_child
     from firehot.hooks import before_fork as before_fork
@@ -52,6 +53,7 @@ _HOMES = {
     "PackageNotFoundError": "errors",
     "ResultNotLoadable": "errors",
     "ResultNotPicklable": "errors",
+    "RustBuildError": "errors",
     "TemplateError": "errors",
     "after_fork_in_child": "hooks",
     "before_fork": "hooks",

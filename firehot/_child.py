@@ -20,7 +20,7 @@ from posix import _exit, getpid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import firehot
-from firehot import _call, _learn, _process, _spare, _wire, hooks
+from firehot import _call, _learn, _process, _rust_child, _spare, _wire, hooks
 
 if TYPE_CHECKING:
     from firehot import _care
@@ -177,6 +177,8 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     # What is no file's (a dataclass's methods, say) has nothing to be checked by, but much to be looked at.
     if (linecache := sys.modules.get("linecache")) is not None and len(linecache.cache) != inherited.lines:
         linecache.checkcache()
+    if "extensions" in state:
+        _rust_child.install(state["extensions"])
     _process.set_mask(inherited.mask)
     if inherited.care is not None:
         inherited.care.enter_child()

@@ -8,7 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
-__all__ = ["Engine", "Pump", "Ticket", "Watch", "__version__", "configure_logging", "imports_of", "signal_name"]
+__all__ = [
+    "Engine",
+    "Extension",
+    "Pump",
+    "Ticket",
+    "Watch",
+    "Workshop",
+    "__version__",
+    "configure_logging",
+    "imports_of",
+    "signal_name",
+]
 _Changes: TypeAlias = tuple[list[Path], list[Path], list[Path]]
 _Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
 
@@ -222,3 +233,91 @@ def configure_logging(level: str | None) -> None:
 
 def signal_name(signal: int) -> str:
     """`"SIGKILL"` for 9."""
+
+@final
+class Extension:
+    """One extension module that is built from Rust. Equal to another of the same name from the same place."""
+
+    @property
+    def module(self) -> str:
+        """Its dotted name, as it is imported."""
+
+    @property
+    def kind(self) -> Literal["file", "crate", "project"]:
+        """A single `.rs` file, a crate, or a project of maturin."""
+
+    @property
+    def place(self) -> Path:
+        """The `.rs` file, or the folder of the crate or project."""
+
+    def __eq__(self, other: object) -> bool: ...
+    def __ne__(self, other: object) -> bool: ...
+
+@final
+class Workshop:
+    """Finds, checks and builds Rust extensions for one interpreter.
+
+    Args:
+        interpreter: `executable`, `suffix` (the end of an extension module's file name), `free_threaded`, `venv`
+            (folder or `None`).
+        cache: The folder in which builds are kept; made when something is built.
+    """
+
+    def __new__(cls, interpreter: dict[str, Any], cache: str) -> Workshop: ...
+    @property
+    def cache(self) -> Path:
+        """Where builds are kept."""
+
+    def find(self, module: str, path: list[str]) -> Extension | None:
+        """The extension that an import of a module means, looked for in the folders of `sys.path` or of its parent.
+
+        Raises:
+            RustBuildError: There is one, and it says itself that it can't be built (a crate without a cdylib).
+        """
+
+    def at(self, module: str, place: str) -> Extension:
+        """The extension at a place, marked or not."""
+
+    def reasons(self, module: str, path: list[str]) -> list[str]:
+        """Why Rust that has the name of a module does not count."""
+
+    def discover(self, roots: list[str]) -> list[Extension]:
+        """Every extension below some folders."""
+
+    def installed(self, path: list[str]) -> list[Extension]:
+        """Projects of maturin that are installed editable in some folders of `sys.path`."""
+
+    def check(
+        self, extension: Extension, settings: dict[str, Any]
+    ) -> tuple[Literal["fresh", "stale", "missing"], Path | None, str | None]:
+        """Compares the last build with the disk; starts nothing.
+
+        Returns:
+            How it stands, the published file if there is one, and why it is stale.
+        """
+
+    def published(self, extension: Extension, settings: dict[str, Any]) -> Path | None:
+        """The last good build, whatever the sources say now."""
+
+    def build(
+        self,
+        extension: Extension,
+        settings: dict[str, Any],
+        show: Callable[[bytes], None],
+        width: int | None,
+    ) -> tuple[Path, bool, str]:
+        """Builds what is stale, and publishes it under a new name; what was published before stays.
+
+        Args:
+            extension: What to build.
+            settings: `release`, `profile`, `features`, `all_features`, `no_default_features`, `target_dir`,
+                `cargo_arguments`, `cargo`, `jobs`, `force`, `lock_timeout` (seconds).
+            show: Called with what cargo and rustc say, as it comes.
+            width: Columns of the terminal; `None` where there is none.
+
+        Returns:
+            The published file, whether cargo was asked, and the warnings.
+
+        Raises:
+            RustBuildError: It does not build; or there is no cargo, or the cache can't be written.
+        """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firehot import _host, _remedies, hooks
+from firehot import _cache, _host, _remedies, hooks
 from firehot.errors import FirehotError
 
 _GROUP = "firehot.fork"
@@ -88,20 +88,10 @@ def policy(
         "safe": settings.safe(),
         "python": f"{sys.implementation.cache_tag} {sys.version}",
         "spares": spares,
-        "cache": _cache_folder(),
+        "cache": _cache.folder(),
         "learn": learn,
         "warm_first_party": warm_first_party,
     }
-
-
-def _cache_folder() -> str | None:
-    """The user's own folder for what can be worked out again: as the XDG specification and Apple have it."""
-    home = os.path.expanduser("~")
-    if sys.platform == "darwin":
-        base = os.path.join(home, "Library", "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME", "") or os.path.join(home, ".cache")
-    return os.path.join(base, "firehot") if os.path.isabs(base) else None
 
 
 # -- entry points --------------------------------------------------------------------------------

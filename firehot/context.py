@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from firehot import _call, _config, _core, _forks, _host
+from firehot._rust_project import RustProject
 from firehot.environment import Environment, Output
 from firehot.errors import FirehotError, PackageNotFoundError
 
@@ -96,10 +97,11 @@ def isolate_imports(
     _refuse_recursion()
     found = _locate(package)
     settings = _config.read(found.locations[0])
+    rust = RustProject(found.locations)
     scan: dict[str, Any] = {
         "package": found.name,
         "locations": [str(path) for path in found.locations],
-        "first_party": [*settings.first_party, *_names("first_party", first_party)],
+        "first_party": [*settings.first_party, *_names("first_party", first_party), *rust.modules],
         "ignored": [*settings.ignored_modules, *_names("ignored_modules", ignored_modules or ())],
         "preload": [*settings.preload, *_names("preload", preload)],
         **_interpreter(),
@@ -120,6 +122,7 @@ def isolate_imports(
         learn=settings.learn if learn is None else learn,
         warm_first_party=settings.warm_first_party if warm_first_party is None else warm_first_party,
         watch=settings.watch if watch is None else watch,
+        rust=rust,
     )
     with environment:
         yield environment

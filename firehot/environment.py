@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from firehot import _background, _call, _core, _forks, _host, hooks
 from firehot._output import show
+from firehot._rust_project import RustProject
 from firehot.errors import CallNotPicklable, EnvironmentClosedError
 from firehot.naming import NAME_REGISTRY
 from firehot.process import IsolatedProcess
@@ -105,6 +106,7 @@ class Environment:
         learn: bool = True,
         warm_first_party: bool = False,
         watch: bool = False,
+        rust: RustProject | None = None,
     ) -> None:
         """Scans and starts the template; `isolate_imports` knows what to give.
 
@@ -117,7 +119,9 @@ class Environment:
             learn: Whether what children import themselves is preloaded from then on.
             warm_first_party: Whether the project's own modules are imported ahead.
             watch: Whether a watcher tells `update_environment` what has changed.
+            rust: The project's Rust extensions.
         """
+        self._rust = rust
         self.runner_id: str = str(uuid4())
         self._output = _checked_output(output)
         self._processes: weakref.WeakValueDictionary[int, IsolatedProcess[Any]] = weakref.WeakValueDictionary()
@@ -171,6 +175,7 @@ class Environment:
 
         Raises:
             CallNotPicklable: The function or an argument can't be sent.
+            RustBuildError: A Rust extension of the project was edited, and does not build.
             ValueError: `env` sets a variable that only counts when an interpreter starts.
             FileNotFoundError: There is no folder `cwd`.
             ForkError: The system refused another process.
@@ -187,6 +192,8 @@ class Environment:
         mode = self._output if output is None else _checked_output(output)
         process_name = name or NAME_REGISTRY.reserve_random_name()
         state, without = _host.state(cwd=cwd, env=env)
+        if self._rust is not None:
+            state["extensions"] = self._rust.ready()
         try:
             call = _call.pack(state, fn, args, dict(kwargs or {}), hooks.REGISTRY.after_functions())
             folder = _call.cloudpickle_folder(call)
@@ -248,6 +255,8 @@ class Environment:
             TemplateError: The new template can't be started; the old one stays.
         """
         self._check_open()
+        if self._rust is not None:
+            self._rust.build_ahead()
         return self._engine.update(_host.launch())
 
     def watch(self) -> Watch:
@@ -351,6 +360,8 @@ class Environment:
             raise
         finally:
             self._pump.join()
+            if self._rust is not None:
+                self._rust.close()
 
     def __enter__(self) -> Environment:
         """Itself."""

@@ -16,6 +16,7 @@ __all__ = [
     "RemoteTraceback",
     "ResultNotLoadable",
     "ResultNotPicklable",
+    "RustBuildError",
     "TemplateError",
 ]
 
@@ -99,3 +100,28 @@ class RemoteTraceback(Exception):
     def __str__(self) -> str:
         """The traceback, on lines of its own, quoted as `concurrent.futures` does."""
         return f'\n"""\n{self.text}"""'
+
+
+class RustBuildError(FirehotError, ImportError):
+    """A Rust extension does not build; the message ends with what rustc says.
+
+    Attributes:
+        name: The module that was to be imported.
+        path: The `.rs` file, or the folder of the crate or project, where it is about one.
+        diagnostics: What rustc and cargo say, with colours where stderr is a terminal; empty when they were not asked
+            (no cargo, a cache that can't be written).
+
+    Example:
+        >>> from firehot import RustBuildError
+        >>> RustBuildError("fast.rs does not build", "fast", "fast.rs", "error: ...").diagnostics
+        'error: ...'
+    """
+
+    def __init__(self, message: str, module: str | None = None, place: object = None, diagnostics: str = "") -> None:
+        """Makes one; users only catch it."""
+        super().__init__(message, name=module, path=None if place is None else str(place))
+        self.diagnostics = diagnostics
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travels from a child with all that it says."""
+        return type(self), (str(self), self.name, self.path, self.diagnostics)

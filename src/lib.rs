@@ -12,6 +12,7 @@
 //! | [`supervisor`] | templates, children, their pipes; one thread has all of that state | what to preload |
 //! | [`stamp`] | what a template depends on, and whether it still holds | what follows when it does not |
 //! | [`watch`] | what changes on disk below the folders that a scan covers | what follows from it |
+//! | [`rust_ext`] | a project's Rust extensions: which there are, whether their build holds, the build | loading them |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
 //! | `cache` | a file in the user's cache folder, read and replaced whole | its content |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
@@ -24,6 +25,7 @@ mod cache;
 pub mod environment;
 pub mod error;
 pub mod protocol;
+pub mod rust_ext;
 pub mod scan;
 pub mod stamp;
 pub mod supervisor;

@@ -1,12 +1,11 @@
 //! Engine errors as the exceptions of `firehot.errors`. The only place that knows both.
 
-use std::error::Error as _;
-
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::error::Error;
+use crate::rust_ext::BuildError;
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -43,8 +42,19 @@ fn new(py: Python<'_>, class: &str, text: String) -> PyResult<PyErr> {
     Ok(PyErr::from_type(class.cast_into::<PyType>()?, text))
 }
 
+/// `RustBuildError`, which an import raises as it is: an ImportError that names the module.
+pub(super) fn build_error(py: Python<'_>, module: &str, error: &BuildError) -> PyErr {
+    let made = || {
+        let class = py.import("firehot.errors")?.getattr("RustBuildError")?;
+        let place = error.place();
+        let raised = class.call1((with_sources(error), module, place, error.diagnostics()))?;
+        Ok::<_, PyErr>(PyErr::from_value(raised))
+    };
+    made().unwrap_or_else(|error| error)
+}
+
 /// The message with what lies behind it, on one line where it was one.
-fn with_sources(error: &Error) -> String {
+fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

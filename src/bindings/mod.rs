@@ -6,6 +6,7 @@ mod caller;
 mod engine;
 mod errors;
 mod logging;
+mod rust_ext;
 mod ticket;
 mod watch;
 
@@ -50,6 +51,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
     module.add_class::<watch::PyWatch>()?;
+    module.add_class::<rust_ext::PyExtension>()?;
+    module.add_class::<rust_ext::PyWorkshop>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
     module.add_function(wrap_pyfunction!(logging::configure_logging, module)?)?;
     module.add_function(wrap_pyfunction!(ticket::signal_name, module)?)?;

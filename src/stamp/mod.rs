@@ -17,6 +17,7 @@ mod files;
 mod marks;
 mod queue;
 mod things;
+mod touched;
 mod variables;
 mod walk;
 mod watches;
@@ -34,6 +35,7 @@ pub use self::change::{describe, Change};
 use self::distributions::{Folder, Missing};
 use self::files::{Listing, State};
 use self::things::Thing;
+pub use self::touched::Touched;
 use self::variables::Pattern;
 pub use self::watches::{Listener, Watches};
 use crate::protocol::findings::FileText;
@@ -343,64 +345,6 @@ impl Folders {
     pub fn take(folders: &BTreeSet<PathBuf>) -> Self {
         let all = folders.iter().map(|folder| Listing::of_modules(folder));
         Self(all.collect())
-    }
-}
-
-/// A file and its state, as a message of the template tells it.
-#[derive(Debug, Clone)]
-pub struct Touched {
-    path: PathBuf,
-    state: State,
-}
-
-impl Touched {
-    /// From a message.
-    #[must_use]
-    pub fn from_message(files: &[FileText]) -> Vec<Self> {
-        let one = |(path, state): &FileText| Self {
-            path: os_text(path).into(),
-            state: State::from_recorded(*state),
-        };
-        files.iter().map(one).collect()
-    }
-
-    /// As a message tells it; none when a further change may not show.
-    #[must_use]
-    pub fn to_message(&self) -> Option<FileText> {
-        let state = match self.state {
-            State::Missing => None,
-            State::Present {
-                size,
-                mtime,
-                ctime,
-                inode,
-                device,
-            } => Some((size, mtime, ctime, inode, device, 0)),
-            State::Unknown => return None,
-        };
-        let path = self.path.as_os_str().as_bytes();
-        Some((path.iter().copied().map(char::from).collect(), state))
-    }
-
-    /// Whether it is not as it was, or may not be.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.state.change(&self.path).is_some()
-    }
-
-    /// Which file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// As it is now.
-    #[must_use]
-    pub fn now(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            state: State::take(path),
-        }
     }
 }
 

@@ -1,0 +1,174 @@
+"""The finder of Rust extensions: which imports are ours. Imports nothing but `sys` and `os` until one is.
+
+It stands at the head of `sys.meta_path`, so every import of a process passes here: an unrelated one costs a `stat` of
+each folder of `sys.path` that may hold Rust. Folders of installed packages and of the standard library hold projects
+only that are installed editable; these are known by name.
+
+Invariant: what is remembered of a folder was listed after its mtime was taken; a folder that has just changed is not
+remembered, since a further change may not show in that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from firehot import _core
+    from firehot._rust_build import Builder
+
+# A file system's clock ticks every 4 ms (ext4 with 250 Hz) to 10 ms; FAT's is not for source files.
+_YOUNG = 20_000_000
+_LIBRARY = os.path.dirname(os.__file__)
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Finder:
+    """A meta path finder; `firehot.rust.install` puts it there."""
+
+    def __init__(self, builder: Builder) -> None:
+        """`builder` is asked only for what may be an extension."""
+        self.builder = builder
+        self._folders: dict[str, tuple[int, frozenset[str]]] = {}
+        self._sites: dict[str, int] = {}
+        self._projects: dict[str, _core.Extension] = {}
+        self._packages: frozenset[str] = _NOTHING
+        self._working: set[int] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of an extension, or `None` for everything else.
+
+        Raises:
+            RustBuildError: It is one, but says itself that it can't be built.
+        """
+        thread = get_ident()
+        # What it needs itself is imported as ever.
+        if thread in self._working:
+            return None
+        self._working.add(thread)
+        try:
+            if path is None:
+                if not self._may_hold(sys.path, name) and not self._is_project(name):
+                    return None
+            else:
+                top, _, last = name.partition(".")
+                last = last.rpartition(".")[2]
+                if top not in self._packages and not self._may_hold(path, last):
+                    return None
+            return self._find(name, path, target)
+        finally:
+            self._working.discard(thread)
+
+    def invalidate_caches(self) -> None:
+        """Forgets what it knows of folders."""
+        self._folders.clear()
+        self._sites.clear()
+
+    def _may_hold(self, path: Sequence[str], name: str) -> bool:
+        """Whether a folder has `name.rs`, or a folder `name`."""
+        folders = self._folders
+        stat = os.stat
+        for entry in path:
+            if type(entry) is not str or entry.startswith(_LIBRARY) or entry.endswith((".zip", "-packages")):
+                continue
+            try:
+                mtime = stat(entry or ".").st_mtime_ns
+            except OSError:
+                continue
+            known = folders.get(entry)
+            names = known[1] if known is not None and known[0] == mtime else self._list(entry, mtime)
+            if name in names:
+                return True
+        return False
+
+    def _list(self, entry: str, mtime: int) -> frozenset[str]:
+        folder = entry or "."
+        names = set()
+        try:
+            with os.scandir(folder) as found:
+                for item in found:
+                    if item.name.endswith(".rs"):
+                        names.add(item.name[:-3])
+                    elif "." not in item.name and item.is_dir() and _is_crate(item.path):
+                        names.add(item.name)
+        except OSError:
+            return _NOTHING
+        listed = frozenset(names)
+        # A relative entry is another folder after a chdir; a crate's Cargo.toml may come later than its folder.
+        if os.path.isabs(entry) and time.time_ns() - mtime > _YOUNG:
+            self._folders[entry] = (mtime, listed)
+        return listed
+
+    def _is_project(self, name: str) -> bool:
+        """Whether a project of maturin that is installed editable has this name."""
+        sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
+        for site in sites:
+            try:
+                mtime = os.stat(site).st_mtime_ns
+            except OSError:
+                continue
+            if self._sites.get(site) != mtime:
+                self._sites[site] = mtime
+                self._take_projects(sites)
+        return name in self._projects or name in self._packages
+
+    def _take_projects(self, sites: list[str]) -> None:
+        projects = self.builder.installed(sites) if any(map(_has_editable, sites)) else []
+        self._projects = {extension.module: extension for extension in projects}
+        self._packages = frozenset(name.partition(".")[0] for name in self._projects if "." in name)
+
+    def _find(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+        extension = self._projects.get(name)
+        if extension is None and name in self._packages:
+            if target is not None:
+                self._refresh(name)
+            return None
+        if extension is None:
+            extension = self.builder.find(name, sys.path if path is None else path)
+        if extension is None:
+            return None
+        from firehot._rust_load import spec_of
+
+        return spec_of(name, extension, self.builder, is_reload=target is not None)
+
+    def _refresh(self, package: str) -> None:
+        """Before a package is run again: its extensions are loaded anew, where they are new."""
+        from firehot._rust_load import drop_stale
+
+        for name, extension in self._projects.items():
+            if name.startswith(package + "."):
+                drop_stale(name, extension, self.builder)
+
+
+def _is_crate(folder: str) -> bool:
+    try:
+        os.stat(os.path.join(folder, "Cargo.toml"))
+    except OSError:
+        return False
+    return True
+
+
+def _has_editable(site: str) -> bool:
+    """Whether anything may be installed editable: an URL of its own is rare, so it is a failing `stat` for each."""
+    try:
+        names = os.listdir(site)
+    except OSError:
+        return False
+    for name in names:
+        if name.endswith(".dist-info") and not name.startswith("firehot-"):
+            try:
+                with open(os.path.join(site, name, "direct_url.json"), "rb") as file:
+                    if b"editable" in file.read():
+                        return True
+            except OSError:
+                continue
+    return False

@@ -1,0 +1,237 @@
+//! `_core.Workshop` and `_core.Extension`: Rust extensions, as Python asks for them.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::errors::build_error;
+use crate::rust_ext::{
+    discover, find, installed, reasons, BuildError, Extension, Interpreter, Screen, Settings,
+    Source, Standing, Workshop,
+};
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct InterpreterDict {
+    executable: PathBuf,
+    suffix: String,
+    free_threaded: bool,
+    venv: Option<PathBuf>,
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct SettingsDict {
+    release: bool,
+    profile: Option<String>,
+    features: Vec<String>,
+    all_features: bool,
+    no_default_features: bool,
+    target_dir: Option<PathBuf>,
+    cargo_arguments: Vec<String>,
+    cargo: Option<PathBuf>,
+    jobs: Option<u32>,
+    force: bool,
+    lock_timeout: f64,
+}
+
+impl From<SettingsDict> for Settings {
+    fn from(given: SettingsDict) -> Self {
+        Self {
+            release: given.release,
+            profile: given.profile,
+            features: given.features,
+            all_features: given.all_features,
+            no_default_features: given.no_default_features,
+            target_dir: given.target_dir,
+            cargo_arguments: given.cargo_arguments,
+            cargo: given.cargo,
+            jobs: given.jobs,
+            force: given.force,
+            lock_timeout: Duration::try_from_secs_f64(given.lock_timeout).unwrap_or(Duration::MAX),
+        }
+    }
+}
+
+/// One extension module that is built from Rust.
+#[pyclass(frozen, eq, name = "Extension", module = "firehot._core")]
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct PyExtension(Extension);
+
+#[pymethods]
+impl PyExtension {
+    #[getter]
+    fn module(&self) -> &str {
+        &self.0.module
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.0.source {
+            Source::File(_) => "file",
+            Source::Crate(_) => "crate",
+            Source::Project(_) => "project",
+        }
+    }
+
+    #[getter]
+    fn place(&self) -> PathBuf {
+        self.0.place().to_owned()
+    }
+
+    fn __repr__(&self) -> String {
+        let place = self.0.place().display();
+        format!("<Extension {} {} {place}>", self.0.module, self.kind())
+    }
+}
+
+/// Standing, the published file, and why it is stale.
+type StandingTuple = (&'static str, Option<PathBuf>, Option<String>);
+
+/// Finds, checks and builds Rust extensions for one interpreter.
+#[pyclass(frozen, name = "Workshop", module = "firehot._core")]
+pub(super) struct PyWorkshop(Workshop);
+
+#[pymethods]
+impl PyWorkshop {
+    #[new]
+    fn new(interpreter: InterpreterDict, cache: PathBuf) -> Self {
+        let interpreter = Interpreter {
+            executable: interpreter.executable,
+            suffix: interpreter.suffix,
+            free_threaded: interpreter.free_threaded,
+            venv: interpreter.venv,
+        };
+        Self(Workshop::new(interpreter, cache))
+    }
+
+    #[getter]
+    fn cache(&self) -> PathBuf {
+        self.0.cache().to_owned()
+    }
+
+    fn find(
+        &self,
+        py: Python<'_>,
+        module: &str,
+        path: Vec<PathBuf>,
+    ) -> PyResult<Option<PyExtension>> {
+        let found = py.detach(|| find(module, &path));
+        let found = found.map_err(|problem| build_error(py, module, &problem.into()))?;
+        Ok(found.map(PyExtension))
+    }
+
+    fn at(&self, module: String, place: PathBuf) -> PyExtension {
+        let source = if place.is_dir() {
+            Source::Crate(place)
+        } else {
+            Source::File(place)
+        };
+        PyExtension(Extension { module, source })
+    }
+
+    fn reasons(&self, py: Python<'_>, module: &str, path: Vec<PathBuf>) -> Vec<String> {
+        py.detach(|| reasons(module, &path))
+    }
+
+    fn discover(&self, py: Python<'_>, roots: Vec<PathBuf>) -> Vec<PyExtension> {
+        let found = py.detach(|| discover(&roots));
+        found.into_iter().map(PyExtension).collect()
+    }
+
+    fn installed(&self, py: Python<'_>, path: Vec<PathBuf>) -> Vec<PyExtension> {
+        let found = py.detach(|| installed(&path));
+        found.into_iter().map(PyExtension).collect()
+    }
+
+    fn check(
+        &self,
+        py: Python<'_>,
+        extension: &PyExtension,
+        settings: SettingsDict,
+    ) -> StandingTuple {
+        let settings = settings.into();
+        match py.detach(|| self.0.check(&extension.0, &settings)) {
+            Standing::Fresh(artifact) => ("fresh", Some(artifact), None),
+            Standing::Stale { last, why } => ("stale", Some(last), Some(why)),
+            Standing::Missing => ("missing", None, None),
+        }
+    }
+
+    fn published(
+        &self,
+        py: Python<'_>,
+        extension: &PyExtension,
+        settings: SettingsDict,
+    ) -> Option<PathBuf> {
+        let settings = settings.into();
+        py.detach(|| self.0.published(&extension.0, &settings))
+    }
+
+    fn build(
+        &self,
+        py: Python<'_>,
+        extension: &PyExtension,
+        settings: SettingsDict,
+        show: Py<PyAny>,
+        width: Option<u16>,
+    ) -> PyResult<(PathBuf, bool, String)> {
+        let settings = settings.into();
+        let screen = PyScreen {
+            show,
+            width,
+            raised: Mutex::default(),
+        };
+        let built = py.detach(|| self.0.build(&extension.0, &settings, &screen));
+        match built {
+            Ok(built) => Ok((built.artifact, built.has_run, built.warnings)),
+            Err(BuildError::Interrupted) => Err(screen.raised()),
+            Err(error) => Err(build_error(py, &extension.0.module, &error)),
+        }
+    }
+}
+
+/// Shows a build by a Python function, and is over when that or a signal handler raises.
+struct PyScreen {
+    show: Py<PyAny>,
+    width: Option<u16>,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl PyScreen {
+    fn note(&self, raised: PyErr) {
+        if let Ok(mut kept) = self.raised.lock() {
+            kept.get_or_insert(raised);
+        }
+    }
+
+    fn raised(self) -> PyErr {
+        let raised = self.raised.into_inner().ok().flatten();
+        raised.unwrap_or_else(|| PyKeyboardInterrupt::new_err(()))
+    }
+}
+
+impl Screen for PyScreen {
+    fn show(&self, text: &[u8]) {
+        Python::attach(|py| {
+            if let Err(raised) = self.show.call1(py, (PyBytes::new(py, text),)) {
+                self.note(raised);
+            }
+        });
+    }
+
+    fn width(&self) -> Option<u16> {
+        self.width
+    }
+
+    fn is_over(&self) -> bool {
+        if let Err(raised) = Python::attach(|py| py.check_signals()) {
+            self.note(raised);
+        }
+        self.raised.lock().is_ok_and(|kept| kept.is_some())
+    }
+}

@@ -1,0 +1,330 @@
+//! Runs cargo and reads what it says. Decides nothing about when.
+//!
+//! cargo's own progress, and rustc's diagnostics as they come, go to the screen at once; diagnostics are kept as well, for
+//! the error. What is no message of cargo's (a procedural macro that prints) goes to the screen as it is.
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::env;
+use std::ffi::OsString;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use cargo_metadata::diagnostic::DiagnosticLevel;
+use cargo_metadata::{Message, TargetKind};
+use crossbeam_channel::{unbounded, Receiver, RecvTimeoutError, Sender};
+
+use super::error::BuildError;
+use super::sources::home_of;
+use super::store::hash;
+use super::{Interpreter, Settings};
+
+const ATTENTION: Duration = Duration::from_millis(50);
+/// So much of what cargo says beside its messages is kept for an error.
+const TAIL: usize = 16 << 10;
+
+/// Where a build is watched, and where it can be given up.
+pub trait Screen {
+    /// Shows what cargo and rustc say, with the colours of a terminal where this is one.
+    fn show(&self, text: &[u8]);
+    /// How wide the terminal is; none where there is none, and then nothing is coloured and no progress is shown.
+    fn width(&self) -> Option<u16>;
+    /// Whether the one who waits has had enough (Ctrl-C).
+    fn is_over(&self) -> bool;
+}
+
+/// One run.
+pub(super) struct Run<'a> {
+    pub(super) cargo: &'a Path,
+    pub(super) manifest: &'a Path,
+    pub(super) target: &'a Path,
+    pub(super) place: &'a Path,
+    pub(super) cwd: &'a Path,
+    pub(super) interpreter: &'a Interpreter,
+    pub(super) settings: &'a Settings,
+    /// Arguments that the project asks for itself.
+    pub(super) own_arguments: &'a [String],
+    /// What only the library itself is compiled with.
+    pub(super) rustc_arguments: &'a [String],
+    /// Warnings that were shown by earlier runs: cargo repeats those of what it does not build anew.
+    pub(super) shown: HashSet<u64>,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    /// The extension module, where cargo has put it.
+    pub(super) artifact: PathBuf,
+    /// The warnings, as a terminal shows them.
+    pub(super) warnings: String,
+    pub(super) shown: Vec<u64>,
+}
+
+enum Said {
+    Message(Box<Message>),
+    Text(Vec<u8>),
+}
+
+/// The cargo to use: an embedding host may have no PATH.
+pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
+    if let Some(named) = &settings.cargo {
+        return Some(named.clone());
+    }
+    let named = env::var_os("CARGO").filter(|value| !value.is_empty());
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut all = named.map(PathBuf::from).into_iter().chain(
+        env::split_paths(&path)
+            .chain(home_of("CARGO_HOME", ".cargo").map(|home| home.join("bin")))
+            .chain(env::home_dir().map(|home| home.join(".cargo/bin")))
+            .map(|folder| folder.join("cargo")),
+    );
+    all.find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    let found = file.metadata();
+    file.is_absolute()
+        && found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+impl Run<'_> {
+    /// Builds, and waits for the end.
+    pub(super) fn go(self, screen: &dyn Screen) -> Result<Outcome, BuildError> {
+        let mut child = self
+            .command(screen)
+            .spawn()
+            .map_err(|source| BuildError::Spawn {
+                cargo: self.cargo.to_owned(),
+                source,
+            })?;
+        let said = listen(&mut child);
+        let mut heard = Heard {
+            shown: self.shown.clone(),
+            ..Heard::default()
+        };
+        loop {
+            match said.recv_timeout(ATTENTION) {
+                Ok(said) => heard.hear(said, self.manifest, screen),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if screen.is_over() {
+                end(&mut child);
+                return Err(BuildError::Interrupted);
+            }
+        }
+        match child.wait() {
+            Ok(status) => self.judge(status, heard),
+            Err(source) => Err(BuildError::Spawn {
+                cargo: self.cargo.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn judge(&self, status: ExitStatus, heard: Heard) -> Result<Outcome, BuildError> {
+        if !status.success() {
+            let tail = String::from_utf8_lossy(&heard.tail).into_owned();
+            // Where rustc has said why, cargo only counts errors.
+            let diagnostics = if heard.errors.is_empty() {
+                tail
+            } else {
+                heard.errors
+            };
+            return Err(BuildError::Failed {
+                place: self.place.to_owned(),
+                diagnostics: if diagnostics.trim().is_empty() {
+                    format!("cargo ended with {status}")
+                } else {
+                    diagnostics
+                },
+            });
+        }
+        let artifact = heard.artifact.ok_or_else(|| BuildError::NoArtifact {
+            place: self.place.to_owned(),
+        })?;
+        Ok(Outcome {
+            artifact,
+            warnings: heard.warnings,
+            shown: heard.seen,
+        })
+    }
+
+    fn command(&self, screen: &dyn Screen) -> Command {
+        let mut command = Command::new(self.cargo);
+        command
+            .current_dir(self.cwd)
+            .args(["rustc", "--lib", "--message-format"])
+            .arg(match screen.width() {
+                Some(_) => "json-diagnostic-rendered-ansi",
+                None => "json",
+            })
+            .arg("--manifest-path")
+            .arg(self.manifest)
+            .arg("--target-dir")
+            .arg(self.target)
+            .args(self.own_arguments)
+            .args(self.settings.arguments());
+        if let Some(jobs) = self.settings.jobs {
+            command.arg("--jobs").arg(jobs.to_string());
+        }
+        command
+            .arg("--")
+            .args(self.rustc_arguments)
+            .args(link_arguments());
+        self.surround(&mut command, screen.width());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The environment of a build: the same whoever asks for it, or cargo would build everything anew.
+    fn surround(&self, command: &mut Command, width: Option<u16>) {
+        let executable = &self.interpreter.executable;
+        command
+            .env("PYO3_PYTHON", executable)
+            .env("PYTHON_SYS_EXECUTABLE", executable)
+            .env("PYO3_BUILD_EXTENSION_MODULE", "1")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("CARGO_BUILD_TARGET_DIR");
+        for name in ["PYO3_ENVIRONMENT_SIGNATURE", "PYTHONHOME", "PYTHONPATH"] {
+            command.env_remove(name);
+        }
+        match width {
+            Some(width) => command
+                .env("CARGO_TERM_COLOR", "always")
+                .env("CARGO_TERM_PROGRESS_WHEN", "always")
+                .env("CARGO_TERM_PROGRESS_WIDTH", width.to_string()),
+            None => command
+                .env("CARGO_TERM_COLOR", "never")
+                .env("CARGO_TERM_PROGRESS_WHEN", "never"),
+        };
+        // rustc and the linker are found by name.
+        let bin = self.cargo.parent().map(Path::to_owned);
+        let path =
+            env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+        let path = env::split_paths(&path).chain(bin);
+        if let Ok(path) = env::join_paths(path) {
+            command.env("PATH", path);
+        }
+    }
+}
+
+/// An extension module finds the interpreter's names when it is loaded: only macOS has to be told.
+fn link_arguments() -> &'static [&'static str] {
+    if cfg!(target_os = "macos") {
+        &["-C", "link-arg=-undefined", "-C", "link-arg=dynamic_lookup"]
+    } else {
+        &[]
+    }
+}
+
+/// Reads both pipes to their ends, each on a thread that ends with it.
+fn listen(child: &mut Child) -> Receiver<Said> {
+    let (sender, said) = unbounded();
+    if let Some(stdout) = child.stdout.take() {
+        let sender = sender.clone();
+        thread::spawn(move || read_messages(stdout, &sender));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        thread::spawn(move || read_text(stderr, &sender));
+    }
+    said
+}
+
+fn read_messages(stdout: impl Read, sender: &Sender<Said>) {
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        let said = match message {
+            Ok(Message::TextLine(line)) => Said::Text(format!("{line}\n").into_bytes()),
+            Ok(message) => Said::Message(Box::new(message)),
+            // Not UTF-8: a macro that prints anything.
+            Err(_) => continue,
+        };
+        if sender.send(said).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_text(mut stderr: impl Read, sender: &Sender<Said>) {
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+        if sender.send(Said::Text(buffer[..count].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    // It has ended by itself, at worst.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[derive(Default)]
+struct Heard {
+    artifact: Option<PathBuf>,
+    errors: String,
+    warnings: String,
+    tail: Vec<u8>,
+    shown: HashSet<u64>,
+    seen: Vec<u64>,
+}
+
+impl Heard {
+    fn hear(&mut self, said: Said, manifest: &Path, screen: &dyn Screen) {
+        match said {
+            Said::Text(text) => {
+                screen.show(&text);
+                self.tail.extend_from_slice(&text);
+                let surplus = self.tail.len().saturating_sub(TAIL);
+                self.tail.drain(..surplus);
+            }
+            Said::Message(message) => match *message {
+                Message::CompilerMessage(message) => self.note(&message.message, screen),
+                Message::CompilerArtifact(artifact)
+                    if artifact.manifest_path == manifest
+                        && artifact.target.kind.contains(&TargetKind::CDyLib) =>
+                {
+                    let files = artifact.filenames.into_iter();
+                    self.artifact = files.map(PathBuf::from).find(|file| {
+                        file.extension()
+                            .is_some_and(|it| it == "so" || it == "dylib")
+                    });
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn note(&mut self, diagnostic: &cargo_metadata::diagnostic::Diagnostic, screen: &dyn Screen) {
+        let Some(text) = &diagnostic.rendered else {
+            return;
+        };
+        let is_error = matches!(
+            diagnostic.level,
+            DiagnosticLevel::Error | DiagnosticLevel::Ice
+        );
+        let mark = hash([text.as_bytes()]);
+        self.seen.push(mark);
+        if !is_error && self.shown.contains(&mark) {
+            return;
+        }
+        // Progress stands in the line where this is to stand.
+        if screen.width().is_some() {
+            screen.show(b"\r\x1b[K");
+        }
+        screen.show(text.as_bytes());
+        let kept = if is_error {
+            &mut self.errors
+        } else {
+            &mut self.warnings
+        };
+        kept.push_str(text);
+    }
+}

@@ -1,0 +1,437 @@
+//! What pyproject.toml and Cargo.toml say of a project that maturin builds. Follows maturin's rules; runs no maturin.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::find::{absolute, has_cdylib, last_part};
+use super::problem::Problem;
+use super::{Bindings, Extension, Project, Source};
+
+/// Reads the project whose pyproject.toml lies in `root`; none where maturin is not what builds it.
+///
+/// The extension's name is where maturin puts it: in the package `fast` of a project `fast`, mixed or not, lies
+/// `fast.fast`, unless `module-name` says otherwise. A project without a module has the name of its distribution.
+///
+/// # Errors
+/// One of the two files can't be read, or there is no Cargo.toml.
+pub(super) fn read(root: &Path) -> Result<Option<Extension>, Problem> {
+    let Some(pyproject) = table(&root.join("pyproject.toml"))? else {
+        return Ok(None);
+    };
+    let backend = text(&pyproject, &["build-system", "build-backend"]);
+    if backend != Some("maturin") {
+        return Ok(None);
+    }
+    let root = absolute(root);
+    let manifest = manifest(&root, &pyproject);
+    let Some(cargo) = table(&manifest)? else {
+        return Err(Problem::NoManifest { root });
+    };
+    let package = text(&cargo, &["package", "name"]);
+    let distribution = text(&pyproject, &["project", "name"]).or(package);
+    let distribution = distribution.unwrap_or_default().to_owned();
+    let names = [
+        text(&pyproject, &["tool", "maturin", "module-name"]),
+        text(&cargo, &["lib", "name"]),
+        Some(&*distribution),
+    ];
+    let module = names
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or_default()
+        .replace('-', "_");
+    let source = python_source(&root, &pyproject);
+    let top = source.join(module.split('.').next().unwrap_or(&module));
+    let is_mixed = ["__init__.py", "__init__.pyi"]
+        .iter()
+        .any(|file| top.join(file).is_file());
+    let project = Project {
+        bindings: bindings(&manifest, &pyproject, &cargo),
+        manifest,
+        python_source: is_mixed.then_some(source),
+        cargo_arguments: cargo_arguments(&pyproject),
+        distribution,
+        root,
+    };
+    Ok(Some(Extension {
+        module: place_of(&module, is_mixed, project.bindings),
+        source: Source::Project(project),
+    }))
+}
+
+/// Where maturin puts the module that a project calls so.
+fn place_of(module: &str, is_mixed: bool, bindings: Bindings) -> String {
+    match bindings {
+        Bindings::Pyo3 if is_mixed && module.contains('.') => module.to_owned(),
+        Bindings::Pyo3 => {
+            let name = last_part(module);
+            format!("{name}.{name}")
+        }
+        // maturin makes a package of that name, or a program.
+        Bindings::Cffi | Bindings::Uniffi | Bindings::Bin => module.to_owned(),
+    }
+}
+
+fn manifest(root: &Path, pyproject: &Table) -> PathBuf {
+    if let Some(path) = text(pyproject, &["tool", "maturin", "manifest-path"]) {
+        return root.join(path);
+    }
+    let (own, deeper) = (
+        root.join("Cargo.toml"),
+        root.join("rust").join("Cargo.toml"),
+    );
+    let is_deeper = deeper.is_file() && (!own.is_file() || python_source(root, pyproject) != root);
+    if is_deeper {
+        deeper
+    } else {
+        own
+    }
+}
+
+/// The folder that holds the top-level package, if there is one.
+fn python_source(root: &Path, pyproject: &Table) -> PathBuf {
+    if let Some(path) = text(pyproject, &["tool", "maturin", "python-source"]) {
+        return root.join(path);
+    }
+    let name = text(pyproject, &["project", "name"])
+        .unwrap_or_default()
+        .replace('-', "_");
+    let source = root.join("src");
+    let is_there = !name.is_empty() && source.join(name).join("__init__.py").is_file();
+    if is_there && root.join("rust").join("Cargo.toml").is_file() {
+        source
+    } else {
+        root.to_owned()
+    }
+}
+
+fn bindings(manifest: &Path, pyproject: &Table, cargo: &Table) -> Bindings {
+    match text(pyproject, &["tool", "maturin", "bindings"]) {
+        Some("pyo3" | "pyo3-ffi") => return Bindings::Pyo3,
+        Some("uniffi") => return Bindings::Uniffi,
+        Some("bin") => return Bindings::Bin,
+        // Whatever else there may be: maturin knows.
+        Some(_) => return Bindings::Cffi,
+        None => {}
+    }
+    if depends_on(cargo, &["pyo3", "pyo3-ffi"]) {
+        Bindings::Pyo3
+    } else if depends_on(cargo, &["uniffi"]) {
+        Bindings::Uniffi
+    } else if has_cdylib(cargo) {
+        Bindings::Cffi
+    } else if cargo.contains_key("bin") || !has_library(manifest, cargo) {
+        Bindings::Bin
+    } else {
+        Bindings::Cffi
+    }
+}
+
+fn has_library(manifest: &Path, cargo: &Table) -> bool {
+    cargo.contains_key("lib") || manifest.with_file_name("src").join("lib.rs").is_file()
+}
+
+/// Whether one of these packages is a dependency, maybe under another name, on any platform.
+pub(super) fn depends_on(cargo: &Table, packages: &[&str]) -> bool {
+    let targets = cargo.get("target").and_then(Value::as_table);
+    let targets = targets
+        .into_iter()
+        .flat_map(Table::values)
+        .filter_map(Value::as_table);
+    let tables = std::iter::once(cargo).chain(targets);
+    let dependencies = tables.filter_map(|table| table.get("dependencies")?.as_table());
+    dependencies.flatten().any(|(name, dependency)| {
+        let package = dependency.get("package").and_then(Value::as_str);
+        packages.contains(&package.unwrap_or(name))
+    })
+}
+
+/// `[tool.maturin]` in cargo's words.
+fn cargo_arguments(pyproject: &Table) -> Vec<String> {
+    let settings = pyproject.get("tool").and_then(|tool| tool.get("maturin"));
+    let setting = |name: &str| settings.and_then(|settings| settings.get(name));
+    let mut arguments = Vec::new();
+    // What is edited is built with the profile for that, where there is one.
+    let profile = setting("editable-profile").or_else(|| setting("profile"));
+    if let Some(profile) = profile.and_then(Value::as_str) {
+        arguments.extend(["--profile".to_owned(), profile.to_owned()]);
+    }
+    let features: Vec<&str> = words(setting("features"));
+    if !features.is_empty() {
+        arguments.extend(["--features".to_owned(), features.join(",")]);
+    }
+    for flag in [
+        "all-features",
+        "no-default-features",
+        "frozen",
+        "locked",
+        "offline",
+    ] {
+        if setting(flag).and_then(Value::as_bool) == Some(true) {
+            arguments.push(format!("--{flag}"));
+        }
+    }
+    for (name, option) in [("config", "--config"), ("unstable-flags", "-Z")] {
+        for value in words(setting(name)) {
+            arguments.extend([option.to_owned(), value.to_owned()]);
+        }
+    }
+    match setting("cargo-extra-args") {
+        Some(Value::String(line)) => arguments.extend(split(line)),
+        other => arguments.extend(words(other).into_iter().map(str::to_owned)),
+    }
+    arguments
+}
+
+/// The strings of a list; of a table in it, its `feature`.
+fn words(value: Option<&Value>) -> Vec<&str> {
+    let list = value.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|each| each.as_str().or_else(|| each.get("feature")?.as_str()))
+        .collect()
+}
+
+/// Splits a line of arguments as a shell does, quotes and all, but expands nothing.
+fn split(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => found.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    found.extend(word);
+    found
+}
+
+/// A file's content; none where there is no such file.
+pub(super) fn table(path: &Path) -> Result<Option<Table>, Problem> {
+    let content = match fs::read_to_string(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(Problem::Read { path, source });
+        }
+    };
+    let parsed = content.parse().map_err(|error| Problem::Toml {
+        path: path.to_owned(),
+        source: Box::new(error),
+    });
+    parsed.map(Some)
+}
+
+fn text<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a str> {
+    let (first, rest) = keys.split_first()?;
+    let first = table.get(*first)?;
+    rest.iter()
+        .try_fold(first, |value, key| value.get(*key))?
+        .as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const BACKEND: &str = "[build-system]\nbuild-backend = \"maturin\"\n";
+    const PYO3: &str = "[package]\nname = \"my-pro\"\nversion.workspace = true\n[dependencies]\npyo3.workspace = true\n";
+
+    fn tree(files: &[(&str, &str)]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        folder
+    }
+
+    fn project(tree: &TempDir) -> (String, Project) {
+        let extension = read(tree.path()).unwrap().unwrap();
+        match extension.source {
+            Source::Project(project) => (extension.module, project),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_are_where_maturin_puts_the_module() {
+        let mixed = ("python/my_pro/__init__.py", "");
+        let source = "[tool.maturin]\npython-source = \"python\"\n";
+        let named = |name: &str| format!("{source}module-name = \"{name}\"\n");
+        for (settings, cargo, package, module, is_mixed) in [
+            (String::new(), "", None, "my_pro.my_pro", false),
+            (
+                String::new(),
+                "[lib]\nname = \"lib_x\"\n",
+                None,
+                "lib_x.lib_x",
+                false,
+            ),
+            (source.to_owned(), "", Some(mixed), "my_pro.my_pro", true),
+            (
+                named("my_pro._native"),
+                "",
+                Some(mixed),
+                "my_pro._native",
+                true,
+            ),
+            (
+                named("my_pro.a.b"),
+                "[lib]\nname = \"x\"\n",
+                Some(mixed),
+                "my_pro.a.b",
+                true,
+            ),
+            (
+                named("other._native"),
+                "",
+                Some(mixed),
+                "_native._native",
+                false,
+            ),
+        ] {
+            let pyproject = format!("{BACKEND}{settings}");
+            let cargo = format!("{PYO3}{cargo}");
+            let mut files = vec![("pyproject.toml", &*pyproject), ("Cargo.toml", &*cargo)];
+            files.extend(package);
+            let tree = tree(&files);
+            let (found, project) = project(&tree);
+            assert_eq!(found, module, "{settings}{cargo}");
+            let expected = is_mixed.then(|| tree.path().join("python"));
+            assert_eq!(project.python_source, expected, "{settings}{cargo}");
+            assert_eq!(project.bindings, Bindings::Pyo3);
+            assert_eq!(project.distribution, "my-pro");
+        }
+    }
+
+    #[test]
+    fn the_manifest_may_lie_deeper() {
+        let named = format!("{BACKEND}[tool.maturin]\nmanifest-path = \"crates/py/Cargo.toml\"\n");
+        let project_name = format!("{BACKEND}[project]\nname = \"my-pro\"\n");
+        let package = ("src/my_pro/__init__.py", "");
+        for (pyproject, files, manifest) in [
+            (
+                &named,
+                vec![
+                    ("crates/py/Cargo.toml", PYO3),
+                    ("Cargo.toml", "[workspace]\n"),
+                ],
+                "crates/py/Cargo.toml",
+            ),
+            (
+                &project_name,
+                vec![("rust/Cargo.toml", PYO3), package],
+                "rust/Cargo.toml",
+            ),
+            (
+                &project_name,
+                vec![("rust/Cargo.toml", PYO3)],
+                "rust/Cargo.toml",
+            ),
+            (
+                &project_name,
+                vec![("rust/Cargo.toml", ""), ("Cargo.toml", PYO3)],
+                "Cargo.toml",
+            ),
+        ] {
+            let mut files = files;
+            files.push(("pyproject.toml", pyproject));
+            let tree = tree(&files);
+            let (module, found) = project(&tree);
+            assert_eq!(found.manifest, tree.path().join(manifest));
+            assert_eq!(module, "my_pro.my_pro");
+        }
+    }
+
+    #[test]
+    fn bindings_are_told_from_the_dependencies() {
+        let bins = "[package]\nname = \"x\"\n[[bin]]\nname = \"x\"\n";
+        for (settings, cargo, bindings) in [
+            ("", "[dependencies]\npyo3 = \"0.30\"\n", Bindings::Pyo3),
+            (
+                "",
+                "[dependencies]\npy = { package = \"pyo3\", version = \"0.30\" }\n",
+                Bindings::Pyo3,
+            ),
+            (
+                "",
+                "[target.'cfg(unix)'.dependencies]\npyo3-ffi = \"0.30\"\n",
+                Bindings::Pyo3,
+            ),
+            ("", "[dependencies]\nuniffi = \"0.30\"\n", Bindings::Uniffi),
+            ("", "[lib]\ncrate-type = [\"cdylib\"]\n", Bindings::Cffi),
+            ("", bins, Bindings::Bin),
+            ("", "[package]\nname = \"x\"\n", Bindings::Bin),
+            (
+                "bindings = \"bin\"",
+                "[dependencies]\npyo3 = \"0.30\"\n",
+                Bindings::Bin,
+            ),
+            (
+                "bindings = \"cffi\"",
+                "[dependencies]\npyo3 = \"0.30\"\n",
+                Bindings::Cffi,
+            ),
+            ("bindings = \"uniffi\"", "", Bindings::Uniffi),
+        ] {
+            let pyproject =
+                format!("{BACKEND}[project]\nname = \"x\"\n[tool.maturin]\n{settings}\n");
+            let tree = tree(&[("pyproject.toml", &pyproject), ("Cargo.toml", cargo)]);
+            assert_eq!(project(&tree).1.bindings, bindings, "{settings} {cargo}");
+        }
+    }
+
+    #[test]
+    fn settings_become_arguments_of_cargo() {
+        let settings = "[tool.maturin]\nprofile = \"fast\"\nfeatures = [\"a\", { feature = \"b\" }]\n\
+                        no-default-features = true\nall-features = false\nlocked = true\n\
+                        config = [\"net.offline=true\"]\ncargo-extra-args = \"--jobs 2 --config 'a = \\\"b c\\\"'\"\n";
+        let pyproject = format!("{BACKEND}{settings}");
+        let tree = tree(&[("pyproject.toml", &pyproject), ("Cargo.toml", PYO3)]);
+        assert_eq!(
+            project(&tree).1.cargo_arguments,
+            [
+                "--profile",
+                "fast",
+                "--features",
+                "a,b",
+                "--no-default-features",
+                "--locked",
+                "--config",
+                "net.offline=true",
+                "--jobs",
+                "2",
+                "--config",
+                "a = \"b c\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_maturins_or_is_broken_is_told_apart() {
+        let none = tree(&[(
+            "pyproject.toml",
+            "[build-system]\nbuild-backend = \"hatchling\"\n",
+        )]);
+        assert_eq!(read(none.path()).unwrap(), None);
+        assert_eq!(read(&none.path().join("nowhere")).unwrap(), None);
+        let broken = tree(&[("pyproject.toml", "[build-system\n")]);
+        assert!(matches!(read(broken.path()), Err(Problem::Toml { .. })));
+        let empty = tree(&[("pyproject.toml", BACKEND)]);
+        let problem = read(empty.path()).unwrap_err();
+        assert!(problem.to_string().contains("manifest-path"), "{problem}");
+    }
+}

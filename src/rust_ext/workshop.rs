@@ -1,0 +1,340 @@
+//! Whether an extension's build holds, and a new one where it does not. The one place that decides.
+//!
+//! Invariant: the state of each source was taken before cargo read it. So a build that is recorded as good is one of what
+//! the disk held; an edit while it ran shows as a difference, and is built as well.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::cargo::{self, Run, Screen};
+use super::error::BuildError;
+use super::generate::{generate, Generated, Pyo3Target};
+use super::store::{mark, Manifest, Slot};
+use super::{sources, Extension, Interpreter, Settings, Source};
+use crate::stamp::Touched;
+
+/// How often a build is begun again because of edits while it ran; then the next check goes on.
+const ATTEMPTS: usize = 3;
+
+/// Whether what is published is what the sources say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is; where.
+    Fresh(PathBuf),
+    /// It is not; what is there, and which file or variable differs.
+    Stale {
+        /// The last good build.
+        last: PathBuf,
+        /// Such as "/project/fast.rs changed".
+        why: String,
+    },
+    /// It was never built.
+    Missing,
+}
+
+/// An extension that can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The published file.
+    pub artifact: PathBuf,
+    /// Whether cargo was asked.
+    pub has_run: bool,
+    /// rustc's warnings, as a terminal shows them.
+    pub warnings: String,
+}
+
+/// Builds for one interpreter, into one cache.
+#[derive(Debug)]
+pub struct Workshop {
+    interpreter: Interpreter,
+    cache: PathBuf,
+    /// Manifests that were read, by their file and its state.
+    read: Mutex<HashMap<PathBuf, (SystemTime, Arc<Known>)>>,
+}
+
+/// A manifest in the form in which it is compared.
+#[derive(Debug)]
+struct Known {
+    manifest: Manifest,
+    files: Vec<Touched>,
+}
+
+impl Workshop {
+    /// `cache` is made when something is built.
+    #[must_use]
+    pub fn new(interpreter: Interpreter, cache: PathBuf) -> Self {
+        Self {
+            interpreter,
+            cache,
+            read: Mutex::default(),
+        }
+    }
+
+    /// Where builds are kept.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Compares the last build with the disk. Takes no lock, starts nothing: a stat for each source.
+    #[must_use]
+    pub fn check(&self, extension: &Extension, settings: &Settings) -> Standing {
+        self.compare(&self.slot(extension, settings))
+    }
+
+    /// The last good build, whatever the sources say now.
+    #[must_use]
+    pub fn published(&self, extension: &Extension, settings: &Settings) -> Option<PathBuf> {
+        let slot = self.slot(extension, settings);
+        let known = self.known(&slot)?;
+        Some(slot.folder.join(&known.manifest.artifact)).filter(|file| file.is_file())
+    }
+
+    /// Builds what is stale, and publishes it; does nothing when somebody else has done so meanwhile.
+    ///
+    /// # Errors
+    /// See [`BuildError`]; what was published before stays.
+    pub fn build(
+        &self,
+        extension: &Extension,
+        settings: &Settings,
+        screen: &dyn Screen,
+    ) -> Result<Built, BuildError> {
+        let slot = self.slot(extension, settings);
+        mark(&self.cache)?;
+        let mut wait = || {
+            if screen.is_over() {
+                return Err(BuildError::Interrupted);
+            }
+            Ok(())
+        };
+        let _held = slot.lock(settings.lock_timeout, &mut wait)?;
+        if !settings.force {
+            if let Standing::Fresh(artifact) = self.compare(&slot) {
+                return Ok(Built {
+                    artifact,
+                    has_run: false,
+                    warnings: String::new(),
+                });
+            }
+        }
+        let mut warnings = String::new();
+        for _ in 0..ATTEMPTS {
+            let is_settled = self.build_once(&slot, extension, settings, screen, &mut warnings)?;
+            if is_settled {
+                break;
+            }
+        }
+        let known = self.known(&slot).ok_or_else(|| BuildError::NoArtifact {
+            place: extension.place().to_owned(),
+        })?;
+        Ok(Built {
+            artifact: slot.folder.join(&known.manifest.artifact),
+            has_run: true,
+            warnings,
+        })
+    }
+
+    fn slot(&self, extension: &Extension, settings: &Settings) -> Slot {
+        Slot::of(&self.cache, extension, &self.interpreter, settings)
+    }
+
+    fn compare(&self, slot: &Slot) -> Standing {
+        let Some(known) = self.known(slot) else {
+            return Standing::Missing;
+        };
+        let last = slot.folder.join(&known.manifest.artifact);
+        if !last.is_file() {
+            return Standing::Missing;
+        }
+        let changed = known.files.iter().find(|file| file.has_changed());
+        if let Some(file) = changed {
+            let why = format!("{} changed", file.path().display());
+            return Standing::Stale { last, why };
+        }
+        if known.manifest.variables != sources::variables() {
+            let why = "variables that cargo reads differ".to_owned();
+            return Standing::Stale { last, why };
+        }
+        Standing::Fresh(last)
+    }
+
+    /// One run of cargo; whether nothing was edited while it ran.
+    fn build_once(
+        &self,
+        slot: &Slot,
+        extension: &Extension,
+        settings: &Settings,
+        screen: &dyn Screen,
+        warnings: &mut String,
+    ) -> Result<bool, BuildError> {
+        let place = extension.place();
+        let cargo = cargo::find(settings).ok_or_else(|| BuildError::NoCargo {
+            place: place.to_owned(),
+        })?;
+        let Generated {
+            manifest,
+            rustc_arguments,
+        } = self.crate_of(slot, extension)?;
+        let before = self.known(slot);
+        let states = snapshot(before.as_deref());
+        let began = SystemTime::now();
+        let variables = sources::variables();
+        forget_what_looks_old(slot, before.as_deref(), &manifest, settings.force);
+        let run = Run {
+            cargo: &cargo,
+            manifest: &manifest,
+            target: &slot.target,
+            place,
+            cwd: extension.folder(),
+            interpreter: &self.interpreter,
+            settings,
+            own_arguments: extension.cargo_arguments(),
+            rustc_arguments: &rustc_arguments,
+            shown: before
+                .iter()
+                .flat_map(|known| known.manifest.shown.iter().copied())
+                .collect(),
+        };
+        let outcome = run.go(screen)?;
+        warnings.push_str(&outcome.warnings);
+        let dependencies = fs::read_to_string(outcome.artifact.with_extension("d"));
+        let named = sources::read_dependencies(&dependencies.unwrap_or_default());
+        let mut named = sources::expand(named, &slot.target);
+        for package in sources::packages(&named) {
+            named.extend(sources::of_silent_script(&package));
+        }
+        if let Source::File(file) = &extension.source {
+            named.insert(file.clone());
+        }
+        let deciding = sources::deciding(&manifest, &named, extension.folder(), &cargo);
+        named.extend(deciding);
+        // cargo writes its lock file itself.
+        let (files, is_settled) = judge(named, &states, began, &manifest);
+        let record = Manifest {
+            artifact: slot.publish(&outcome.artifact)?,
+            files: files.iter().map(Touched::to_record).collect(),
+            variables,
+            cargo,
+            shown: outcome.shown,
+            ..slot.new_manifest()
+        };
+        slot.keep(&record)?;
+        Ok(is_settled)
+    }
+
+    fn crate_of(&self, slot: &Slot, extension: &Extension) -> Result<Generated, BuildError> {
+        let target = Pyo3Target {
+            abi3: !self.interpreter.free_threaded,
+        };
+        Ok(generate(extension, &slot.folder.join("crate"), &target)?)
+    }
+
+    fn known(&self, slot: &Slot) -> Option<Arc<Known>> {
+        let file = slot.manifest_file();
+        let written = fs::metadata(&file)
+            .and_then(|found| found.modified())
+            .ok()?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((when, known)) = read.get(&file) {
+            if *when == written {
+                return Some(Arc::clone(known));
+            }
+        }
+        let manifest = slot.manifest()?;
+        let known = Arc::new(Known {
+            files: Touched::from_message(&manifest.files),
+            manifest,
+        });
+        read.insert(file, (written, Arc::clone(&known)));
+        Some(known)
+    }
+}
+
+/// The states of the sources that are known, before cargo reads them.
+fn snapshot(known: Option<&Known>) -> BTreeMap<PathBuf, Touched> {
+    let files = known.into_iter().flat_map(|known| known.files.iter());
+    files
+        .map(|file| (file.path().to_owned(), Touched::now(file.path())))
+        .collect()
+}
+
+/// The states to remember, and whether they are those of what was built.
+fn judge(
+    named: BTreeSet<PathBuf>,
+    before: &BTreeMap<PathBuf, Touched>,
+    began: SystemTime,
+    manifest: &Path,
+) -> (Vec<Touched>, bool) {
+    let lock = manifest.with_file_name("Cargo.lock");
+    let mut is_settled = true;
+    let one = |path: PathBuf| {
+        let now = Touched::now(&path);
+        // Written by cargo itself, or by us.
+        if path.ends_with("Cargo.lock") || path == lock || path == *manifest {
+            return now;
+        }
+        let is_as_it_was = match before.get(&path) {
+            Some(before) => before == &now,
+            None => !now.has_changed_since(began),
+        };
+        if is_as_it_was {
+            return now;
+        }
+        is_settled = false;
+        match before.get(&path) {
+            Some(before) => before.clone(),
+            None => Touched::unknown(path),
+        }
+    };
+    let files = named.into_iter().map(one).collect();
+    (files, is_settled)
+}
+
+/// cargo builds what is newer than its last build, and nothing else: a source that was put back with its old date needs
+/// its memory of that package taken away.
+fn forget_what_looks_old(slot: &Slot, known: Option<&Known>, manifest: &Path, is_forced: bool) {
+    let built = fs::metadata(slot.manifest_file()).and_then(|found| found.modified());
+    let (Some(known), Ok(built)) = (known, built) else {
+        return;
+    };
+    let looks_old = |file: &&Touched| {
+        let date = Touched::now(file.path()).date();
+        file.has_changed() && date.is_some_and(|date| date <= built)
+    };
+    let mut packages = BTreeSet::new();
+    let old: BTreeSet<PathBuf> = known
+        .files
+        .iter()
+        .filter(looks_old)
+        .map(|file| file.path().to_owned())
+        .collect();
+    if is_forced || !old.is_empty() {
+        packages.extend(manifest.parent().map(Path::to_owned));
+    }
+    packages.extend(sources::packages(&old));
+    let names: Vec<String> = packages
+        .iter()
+        .filter_map(|package| sources::package_name(package))
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let profiles = fs::read_dir(&slot.target).into_iter().flatten().flatten();
+    for profile in profiles {
+        let prints = fs::read_dir(profile.path().join(".fingerprint"));
+        for print in prints.into_iter().flatten().flatten() {
+            let name = print.file_name();
+            let name = name.to_string_lossy();
+            let package = name.rsplit_once('-').map(|(package, _)| package);
+            if package.is_some_and(|package| names.iter().any(|each| each == package)) {
+                // Another builder may remove it as well.
+                let _ = fs::remove_dir_all(print.path());
+            }
+        }
+    }
+}
