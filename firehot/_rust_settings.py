@@ -28,8 +28,9 @@ class Settings:
     """How Rust extensions are built. The default is what `cargo build` does. Never changes once it is made.
 
     A variable `FIREHOT_RUST_...` named after a setting counts before everything else (lists with commas, switches with
-    1 or 0); then come what the code gives for one crate (`settings_for` of `install`), `[tool.firehot.rust.crates.NAME]`
-    and `[tool.firehot.rust]` of the nearest pyproject.toml above it, and what `install` was given.
+    1 or 0). Then come what the code gives for one crate (`settings_for` of `install`),
+    `[tool.firehot.rust.crates.NAME]` and `[tool.firehot.rust]` of the nearest pyproject.toml above it, and what
+    `install` was given.
 
     Attributes:
         release: Optimised, cargo's profile `release`.
