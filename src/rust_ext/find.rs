@@ -331,9 +331,12 @@ mod tests {
         let link = tree.path().join("link");
         std::os::unix::fs::symlink(&folder, &link).unwrap();
         assert_eq!(
-            found("fast", &[folder.clone()]),
+            found("fast", std::slice::from_ref(&folder)),
             Some(folder.join("fast.rs"))
         );
-        assert_eq!(found("fast", &[link.clone()]), Some(link.join("fast.rs")));
+        assert_eq!(
+            found("fast", std::slice::from_ref(&link)),
+            Some(link.join("fast.rs"))
+        );
     }
 }
