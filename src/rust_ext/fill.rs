@@ -44,7 +44,8 @@ fn module(name: &str, items: &Items) -> String {
     );
     let mut add = |item: &Item, call: &str| {
         // A String takes everything.
-        let _ = writeln!(text, "        {} module.{call}?;", item.conditions);
+        let line = format!("{} module.{call}?;", item.conditions);
+        let _ = writeln!(text, "        {}", line.trim_start());
     };
     for item in &items.classes {
         add(item, &format!("add_class::<super::{}>()", item.name));
