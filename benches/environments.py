@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches.stacks import OLD, TOOLS, Stack
+from benches.stacks import OLD, RUST, TOOLS, Stack
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-bench"
@@ -36,6 +36,13 @@ def of_old(stack: Stack) -> Path:
 def of_tools() -> Path:
     """The interpreter that has the other tools, beside this checkout's firehot."""
     python = _prepare("tools", (*_ALWAYS, *TOOLS))
+    _install_checkout(python)
+    return python
+
+
+def of_rust() -> Path:
+    """The interpreter that has the other tools for Rust extensions, beside this checkout's firehot."""
+    python = _prepare("rust", (*_ALWAYS, *RUST))
     _install_checkout(python)
     return python
 

@@ -106,3 +106,7 @@ TOOLS = (
 
 OLD = "0.5.2"
 """The released firehot that this one is compared with."""
+
+# maturin installs by pip.
+RUST = ("pip", "maturin==1.16.0", "rustimport==1.7.1", "maturin-import-hook==0.3.0")
+"""The peers for Rust extensions, and what they build with."""

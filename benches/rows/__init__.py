@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benches.bench import Bench
-from benches.rows import burst, edits, exec, growth, memory, ready, save, scan
+from benches.rows import burst, edits, exec, growth, memory, ready, rust, save, scan
 from benches.runner.table import Row
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
@@ -17,5 +17,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "scan": scan.measure,
     "memory": memory.measure,
     "growth": growth.measure,
+    "rust": rust.measure,
 }
 """In the order of the table."""
