@@ -299,6 +299,15 @@ class Workshop:
     def published(self, extension: Extension, settings: dict[str, Any]) -> Path | None:
         """The last good build, whatever the sources say now."""
 
+    def recorded(
+        self, extension: Extension, settings: dict[str, Any]
+    ) -> list[tuple[str, tuple[int, int, int, int, int] | None]] | None:
+        """What the last build depends on: each file with its size, mtime and ctime (ns), inode and device.
+
+        Returns:
+            `None` when there is no build, or when it is stale for sure.
+        """
+
     def build(
         self,
         extension: Extension,

@@ -1,5 +1,6 @@
 //! `_core.Workshop` and `_core.Extension`: Rust extensions, as Python asks for them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,10 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors::build_error;
+use crate::protocol::findings::FileText;
 use crate::rust_ext::{
     discover, find, installed, reasons, BuildError, Extension, Interpreter, Screen, Settings,
     Source, Standing, Workshop,
 };
+use crate::stamp::os_text;
 
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -92,6 +95,9 @@ impl PyExtension {
 /// Standing, the published file, and why it is stale.
 type StandingTuple = (&'static str, Option<PathBuf>, Option<String>);
 
+/// A file and its size, mtime and ctime in nanoseconds, inode and device; none where there was none.
+type RecordedTuple = (OsString, Option<(u64, i64, i64, u64, u64)>);
+
 /// Finds, checks and builds Rust extensions for one interpreter.
 #[pyclass(frozen, name = "Workshop", module = "firehot._core")]
 pub(super) struct PyWorkshop(Workshop);
@@ -170,6 +176,22 @@ impl PyWorkshop {
     ) -> Option<PathBuf> {
         let settings = settings.into();
         py.detach(|| self.0.published(&extension.0, &settings))
+    }
+
+    fn recorded(
+        &self,
+        py: Python<'_>,
+        extension: &PyExtension,
+        settings: SettingsDict,
+    ) -> Option<Vec<RecordedTuple>> {
+        let settings = settings.into();
+        let files = py.detach(|| self.0.recorded(&extension.0, &settings))?;
+        let one = |(path, state): FileText| {
+            let state = state
+                .map(|(size, mtime, ctime, inode, device, _)| (size, mtime, ctime, inode, device));
+            (os_text(&path), state)
+        };
+        Some(files.into_iter().map(one).collect())
     }
 
     fn build(

@@ -15,6 +15,7 @@ use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
 use super::store::{mark, Manifest, Slot};
 use super::{sources, Extension, Interpreter, Settings, Source};
+use crate::protocol::findings::FileText;
 use crate::stamp::Touched;
 
 /// How often a build is begun again because of edits while it ran; then the next check goes on.
@@ -92,6 +93,15 @@ impl Workshop {
         let slot = self.slot(extension, settings);
         let known = self.known(&slot)?;
         Some(slot.folder.join(&known.manifest.artifact)).filter(|file| file.is_file())
+    }
+
+    /// What the last build depends on, file by file; none when there is none, or when it is stale for sure.
+    #[must_use]
+    pub fn recorded(&self, extension: &Extension, settings: &Settings) -> Option<Vec<FileText>> {
+        let known = self.known(&self.slot(extension, settings))?;
+        let is_sure = |(_, state): &FileText| state.is_none_or(|(.., young)| young == 0);
+        let files = &known.manifest.files;
+        files.iter().all(is_sure).then(|| files.clone())
     }
 
     /// Builds what is stale, and publishes it; does nothing when somebody else has done so meanwhile.
