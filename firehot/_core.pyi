@@ -284,6 +284,22 @@ class Workshop:
     def discover(self, roots: list[str]) -> list[Extension]:
         """Every extension below some folders."""
 
+    def survey(self, roots: list[str]) -> tuple[list[Extension], list[tuple[Path, str]]]:
+        """As `discover`, with the place of what has opted in and can't be built, and why."""
+
+    def shown(
+        self, extension: Extension, settings: dict[str, Any]
+    ) -> tuple[tuple[Path, str], tuple[Path, str] | None, bool, list[str]]:
+        """Makes the crate that cargo is given for an extension, where a build would; builds nothing.
+
+        Returns:
+            Cargo.toml with its text, the library that was made with its text (`None` where the user's file is it),
+            whether the crate was made (otherwise it is the user's own), and arguments for rustc.
+
+        Raises:
+            RustBuildError: It can't be made; or the cache can't be written.
+        """
+
     def installed(self, path: list[str]) -> list[Extension]:
         """Projects of maturin that are installed editable in some folders of `sys.path`."""
 
@@ -330,3 +346,32 @@ class Workshop:
         Raises:
             RustBuildError: It does not build; or there is no cargo, or the cache can't be written.
         """
+
+def parse_command(arguments: list[str]) -> dict[str, Any] | int:
+    """Reads the arguments of the command `firehot`.
+
+    Returns:
+        `command` (such as `"rust build"`) and its arguments by name; or the exit status, where help, the version or
+        what is wrong with the arguments was printed.
+    """
+
+def rust_cache_contents(cache: str) -> dict[str, Any]:
+    """What is kept in the folder of builds; nothing where there is none.
+
+    Returns:
+        `size` (bytes on the disk); `extensions`, each with `folder`, `size` and, where there is a good build, `module`,
+        `place`, `file` and `built` (seconds since 1970); `targets`, each with `folder` and `size`.
+    """
+
+def rust_cache_clear(cache: str) -> int:
+    """Removes all builds, and nothing that is not firehot's.
+
+    Returns:
+        How many bytes that freed.
+
+    Raises:
+        FirehotError: Something is built now, or waits to be; or the folder is no cache of firehot, or can't be removed.
+    """
+
+def rust_name_problem(name: str, place: str) -> str | None:
+    """Why no Rust library can have the name of a module; `None` where one can."""

@@ -14,6 +14,7 @@
 //! | [`watch`] | what changes on disk below the folders that a scan covers | what follows from it |
 //! | [`rust_ext`] | a project's Rust extensions: which there are, whether their build holds, the build | loading them |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
+//! | [`cli`] | the arguments of the command `firehot` -> a typed command | executing it |
 //! | `cache` | a file in the user's cache folder, read and replaced whole | its content |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
@@ -22,6 +23,7 @@
 #![deny(unsafe_code)]
 
 mod cache;
+pub mod cli;
 pub mod environment;
 pub mod error;
 pub mod protocol;

@@ -54,7 +54,7 @@ pub(super) fn build_error(py: Python<'_>, module: &str, error: &BuildError) -> P
 }
 
 /// The message with what lies behind it, on one line where it was one.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -3,9 +3,11 @@
 //! The GIL is given up for every wait; signals are looked after at least every 100 ms of it.
 
 mod caller;
+mod cli;
 mod engine;
 mod errors;
 mod logging;
+mod rust_cache;
 mod rust_ext;
 mod ticket;
 mod watch;
@@ -54,7 +56,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rust_ext::PyExtension>()?;
     module.add_class::<rust_ext::PyWorkshop>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
+    module.add_function(wrap_pyfunction!(cli::parse_command, module)?)?;
     module.add_function(wrap_pyfunction!(logging::configure_logging, module)?)?;
+    module.add_function(wrap_pyfunction!(rust_cache::rust_cache_contents, module)?)?;
+    module.add_function(wrap_pyfunction!(rust_cache::rust_cache_clear, module)?)?;
+    module.add_function(wrap_pyfunction!(rust_cache::rust_name_problem, module)?)?;
     module.add_function(wrap_pyfunction!(ticket::signal_name, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     Ok(())

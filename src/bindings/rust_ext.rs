@@ -9,11 +9,11 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::build_error;
 use crate::protocol::findings::FileText;
+use super::errors::{build_error, with_sources};
 use crate::rust_ext::{
-    discover, find, installed, reasons, BuildError, Extension, Interpreter, Screen, Settings,
-    Source, Standing, Workshop,
+    discover, find, installed, reasons, survey, BuildError, Extension, Interpreter, Screen,
+    Settings, Source, Standing, Workshop,
 };
 use crate::stamp::os_text;
 
@@ -97,6 +97,13 @@ type StandingTuple = (&'static str, Option<PathBuf>, Option<String>);
 
 /// A file and its size, mtime and ctime in nanoseconds, inode and device; none where there was none.
 type RecordedTuple = (OsString, Option<(u64, i64, i64, u64, u64)>);
+/// Cargo.toml and library with their texts, whether they were made, and arguments for rustc.
+type ShownTuple = (
+    (PathBuf, String),
+    Option<(PathBuf, String)>,
+    bool,
+    Vec<String>,
+);
 
 /// Finds, checks and builds Rust extensions for one interpreter.
 #[pyclass(frozen, name = "Workshop", module = "firehot._core")]
@@ -147,6 +154,39 @@ impl PyWorkshop {
     fn discover(&self, py: Python<'_>, roots: Vec<PathBuf>) -> Vec<PyExtension> {
         let found = py.detach(|| discover(&roots));
         found.into_iter().map(PyExtension).collect()
+    }
+
+    /// The extensions, and of what has opted in and can't be built the place and why.
+    fn survey(
+        &self,
+        py: Python<'_>,
+        roots: Vec<PathBuf>,
+    ) -> (Vec<PyExtension>, Vec<(PathBuf, String)>) {
+        let (found, problems) = py.detach(|| survey(&roots));
+        let problems = problems
+            .iter()
+            .map(|problem| (problem.place().to_owned(), with_sources(problem)));
+        (
+            found.into_iter().map(PyExtension).collect(),
+            problems.collect(),
+        )
+    }
+
+    fn shown(
+        &self,
+        py: Python<'_>,
+        extension: &PyExtension,
+        settings: SettingsDict,
+    ) -> PyResult<ShownTuple> {
+        let settings = settings.into();
+        let shown = py.detach(|| self.0.shown(&extension.0, &settings));
+        let shown = shown.map_err(|error| build_error(py, &extension.0.module, &error))?;
+        Ok((
+            shown.manifest,
+            shown.library,
+            shown.is_made,
+            shown.rustc_arguments,
+        ))
     }
 
     fn installed(&self, py: Python<'_>, path: Vec<PathBuf>) -> Vec<PyExtension> {

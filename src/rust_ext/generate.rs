@@ -187,7 +187,11 @@ fn make(
     })
 }
 
-fn check_name(name: &str, path: &Path) -> Result<(), Problem> {
+/// Whether a Rust library can have a module's name.
+///
+/// # Errors
+/// It can't; the problem says why.
+pub fn check_name(name: &str, path: &Path) -> Result<(), Problem> {
     let reason = if RESERVED.contains(&name) {
         "Rust keeps that name for itself"
     } else if !name.is_ascii() {

@@ -10,6 +10,7 @@
 //! to again, so whoever has it loaded is not disturbed.
 #![forbid(unsafe_code)]
 
+mod cache_info;
 mod cargo;
 mod discover;
 mod error;
@@ -17,11 +18,13 @@ mod fill;
 mod find;
 mod generate;
 mod header;
+mod in_use;
 mod lexer;
 mod manifest;
 mod maturin;
 mod problem;
 mod settings;
+mod shown;
 mod sources;
 mod store;
 mod syntax;
@@ -29,14 +32,16 @@ mod workshop;
 
 use std::path::{Path, PathBuf};
 
+pub use self::cache_info::{clear, contents, ClearError, Contents, Kept, Last, Target};
 pub use self::cargo::Screen;
 pub use self::discover::{discover, installed, survey};
 pub use self::error::BuildError;
 pub use self::find::{find, reasons};
-pub use self::generate::{generate, Generated, Pyo3Target};
+pub use self::generate::{check_name, generate, Generated, Pyo3Target};
 pub use self::header::Header;
 pub use self::problem::Problem;
 pub use self::settings::{Interpreter, Settings};
+pub use self::shown::Shown;
 pub use self::workshop::{Built, Standing, Workshop};
 
 /// One extension module that is built from Rust.

@@ -29,10 +29,10 @@ use crate::cache;
 use crate::protocol::findings::FileText;
 
 /// Says which layout a manifest has; another one is as none.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 1;
 const KEPT: usize = 8;
 const OLD: Duration = Duration::from_secs(3600);
-const TAG: &str =
+pub(super) const TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# Builds of firehot: safe to delete.\n";
 
 /// What is known of the last build.
@@ -63,9 +63,13 @@ pub(super) struct Slot {
 }
 
 /// Holds the lock of a slot.
-pub(super) struct Held(#[allow(dead_code)] Flock<File>);
+pub(super) struct Held(#[allow(dead_code)] pub(super) Flock<File>);
 
 impl Slot {
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     pub(super) fn of(
         cache: &Path,
         extension: &Extension,
@@ -149,29 +153,13 @@ impl Slot {
     ) -> Result<Held, BuildError> {
         make_folder(&self.folder).map_err(self.failed())?;
         let path = self.folder.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let mut file = file.map_err(self.failed())?;
-        let began = Instant::now();
-        loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(Held(held)),
-                Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
-                Err((_, errno)) => return Err(self.failed()(errno.into())),
-            }
-            if began.elapsed() >= limit {
-                return Err(BuildError::Locked {
-                    place: self.place.clone(),
-                    lock: path,
-                    after: limit,
-                });
-            }
-            wait()?;
-            thread::sleep(Duration::from_millis(10));
-        }
+        acquire(
+            &path,
+            FlockArg::LockExclusiveNonblock,
+            &self.place,
+            limit,
+            wait,
+        )
     }
 
     /// Publishes what cargo has made, below a name of its own; that of before when it is the same to the byte.
@@ -237,6 +225,46 @@ impl Slot {
             source,
         }
     }
+}
+
+/// Waits for a lock on a file, which is made where there is none.
+pub(super) fn acquire(
+    path: &Path,
+    kind: FlockArg,
+    place: &Path,
+    limit: Duration,
+    wait: &mut dyn FnMut() -> Result<(), BuildError>,
+) -> Result<Held, BuildError> {
+    let failed = |source: io::Error| BuildError::Cache {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = open_lock(path).map_err(failed)?;
+    let began = Instant::now();
+    loop {
+        match Flock::lock(file, kind) {
+            Ok(held) => return Ok(Held(held)),
+            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
+            Err((_, errno)) => return Err(failed(errno.into())),
+        }
+        if began.elapsed() >= limit {
+            return Err(BuildError::Locked {
+                place: place.to_owned(),
+                lock: path.to_owned(),
+                after: limit,
+            });
+        }
+        wait()?;
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
 }
 
 fn is_occupied(error: &io::Error) -> bool {

@@ -14,8 +14,8 @@ use super::cargo::{self, Run, Screen};
 use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
 use super::store::{mark, Manifest, Slot};
-use super::{sources, Extension, Interpreter, Settings, Source};
 use crate::protocol::findings::FileText;
+use super::{in_use, sources, Extension, Interpreter, Settings, Source};
 use crate::stamp::Touched;
 
 /// How often a build is begun again because of edits while it ran; then the next check goes on.
@@ -122,6 +122,7 @@ impl Workshop {
             }
             Ok(())
         };
+        let _in_use = in_use::share(&self.cache, &slot, settings.lock_timeout, &mut wait)?;
         let _held = slot.lock(settings.lock_timeout, &mut wait)?;
         if !settings.force {
             if let Standing::Fresh(artifact) = self.compare(&slot) {
@@ -149,7 +150,7 @@ impl Workshop {
         })
     }
 
-    fn slot(&self, extension: &Extension, settings: &Settings) -> Slot {
+    pub(super) fn slot(&self, extension: &Extension, settings: &Settings) -> Slot {
         Slot::of(&self.cache, extension, &self.interpreter, settings)
     }
 
@@ -237,7 +238,11 @@ impl Workshop {
         Ok(is_settled)
     }
 
-    fn crate_of(&self, slot: &Slot, extension: &Extension) -> Result<Generated, BuildError> {
+    pub(super) fn crate_of(
+        &self,
+        slot: &Slot,
+        extension: &Extension,
+    ) -> Result<Generated, BuildError> {
         let target = Pyo3Target {
             abi3: !self.interpreter.free_threaded,
         };

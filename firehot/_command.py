@@ -1,0 +1,63 @@
+"""The command `firehot`: the engine reads the arguments, this executes what they say and tells what went wrong.
+
+Data goes to stdout, messages go to stderr. Exit status 0, 1 for what failed, 2 for arguments that make no sense.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from firehot import _core
+from firehot.errors import FirehotError
+
+_FAILED = 1
+_USAGE = 2
+_INTERRUPTED = 130
+_CLOSED_PIPE = 141
+
+
+class UsageError(FirehotError):
+    """The arguments can't be meant so."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Executes one command.
+
+    Args:
+        arguments: Those behind the command's name; of this process by default.
+
+    Returns:
+        The exit status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A path may hold anything, a terminal may show little.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _execute(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _CLOSED_PIPE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except UsageError as error:
+        print(f"firehot: {error}", file=sys.stderr)
+        return _USAGE
+    except (FirehotError, OSError) as error:
+        print(f"firehot: {error}", file=sys.stderr)
+        return _FAILED
+    return status
+
+
+def _execute(arguments: Sequence[str]) -> int:
+    command = _core.parse_command(list(arguments))
+    if isinstance(command, int):
+        return command
+    from firehot import _rust_command
+
+    return _rust_command.execute(command)
