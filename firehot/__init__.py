@@ -8,10 +8,7 @@ Example:
     '0.6.0'
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
-
 if TYPE_CHECKING:
     from firehot.context import isolate_imports as isolate_imports
     from firehot.environment import Environment as Environment

@@ -8,8 +8,7 @@ Invariant: what is remembered of a folder was listed after its mtime was taken; 
 remembered, since a further change may not show in that.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`, for the sake of each interpreter's start: that is one more file to load.
 import os
 import sys
 import time
@@ -33,18 +32,18 @@ _NOTHING: frozenset[str] = frozenset()
 class Finder:
     """A meta path finder; `firehot.rust.install` puts it there."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: "Builder") -> None:
         """`builder` is asked only for what may be an extension."""
         self.builder = builder
-        self._folders: dict[str, tuple[int, frozenset[str]]] = {}
+        self._folders: "dict[str, tuple[int, frozenset[str]]]" = {}
         self._sites: dict[str, int] = {}
-        self._projects: dict[str, _core.Extension] = {}
+        self._projects: "dict[str, _core.Extension]" = {}
         self._packages: frozenset[str] = _NOTHING
         self._working: set[int] = set()
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """The spec of an extension, or `None` for everything else.
 
         Raises:
@@ -73,7 +72,7 @@ class Finder:
         self._folders.clear()
         self._sites.clear()
 
-    def _may_hold(self, path: Sequence[str], name: str) -> bool:
+    def _may_hold(self, path: "Sequence[str]", name: str) -> bool:
         """Whether a folder has `name.rs`, or a folder `name`."""
         folders = self._folders
         stat = os.stat
@@ -126,7 +125,7 @@ class Finder:
         self._projects = {extension.module: extension for extension in projects}
         self._packages = frozenset(name.partition(".")[0] for name in self._projects if "." in name)
 
-    def _find(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
+    def _find(self, name: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
         extension = self._projects.get(name)
         if extension is None and name in self._packages:
             if target is not None:

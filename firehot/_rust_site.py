@@ -59,6 +59,9 @@ def act(action: str, *, is_user: bool) -> dict[str, Any]:
     file = _file(is_user=is_user)
     before = _read(file)
     if action == "install":
+        if is_user and not site.ENABLE_USER_SITE:
+            reason = "this interpreter does not use the user's packages; in a virtual environment leave out --user"
+            raise FirehotError(f"{file} was left as it was: {reason}")
         _write(file, before, _with_block(_without_block(file, before)))
         try:
             _check(file, is_user=is_user)
@@ -123,8 +126,6 @@ def _check(file: Path, *, is_user: bool) -> None:
     is_active, read = _ask(is_user=is_user)
     if read is None:
         reason = "a new interpreter reads no such file"
-        if is_user and not site.ENABLE_USER_SITE:
-            reason += ", since it does not use the user's packages (in a virtual environment leave out --user)"
     elif os.path.realpath(read) != os.path.realpath(file):
         reason = f"a new interpreter reads {read} in its place"
     elif not is_active:

@@ -12,8 +12,7 @@ Example:
     True
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`, for the sake of each interpreter's start: that is one more file to load.
 import sys
 
 TYPE_CHECKING = False
@@ -33,10 +32,10 @@ _HOMES = {"Settings": "firehot._rust_settings", "RustBuildError": "firehot.error
 
 
 def install(
-    settings: Settings | None = None,
+    settings: "Settings | None" = None,
     *,
     background: bool = False,
-    settings_for: Callable[[str, Path], Settings | None] | None = None,
+    settings_for: "Callable[[str, Path], Settings | None] | None" = None,
 ) -> None:
     """Has imports of this process build Rust extensions that are stale. Called again, it changes the settings.
 
@@ -74,7 +73,7 @@ def uninstall() -> bool:
     return finder is not None
 
 
-def imp(name: str, *, settings: Settings | None = None) -> ModuleType:
+def imp(name: str, *, settings: "Settings | None" = None) -> "ModuleType":
     """Imports a Rust extension by name, installed or not.
 
     Raises:
@@ -93,8 +92,8 @@ def imp(name: str, *, settings: Settings | None = None) -> ModuleType:
 
 
 def imp_from_path(
-    path: str | os.PathLike[str], name: str | None = None, *, settings: Settings | None = None
-) -> ModuleType:
+    path: "str | os.PathLike[str]", name: "str | None" = None, *, settings: "Settings | None" = None
+) -> "ModuleType":
     """Imports a Rust extension by its place: a `.rs` file, or the folder of a crate. It needs no marker.
 
     Args:
@@ -111,7 +110,7 @@ def imp_from_path(
     return imp_from_path_(path, name, settings)
 
 
-def build(*roots: str | os.PathLike[str], settings: Settings | None = None, force: bool = False) -> dict[str, Path]:
+def build(*roots: "str | os.PathLike[str]", settings: "Settings | None" = None, force: bool = False) -> "dict[str, Path]":
     """Builds every extension below some folders (the working directory by default), several at once.
 
     Returns:
@@ -142,7 +141,7 @@ class _Lazy:
         return getattr(builder, name)
 
 
-def _finder() -> Finder | None:
+def _finder() -> "Finder | None":
     module = sys.modules.get("firehot._rust_finder")
     if module is None:
         return None
