@@ -18,6 +18,10 @@ __all__ = [
     "__version__",
     "configure_logging",
     "imports_of",
+    "parse_command",
+    "rust_cache_clear",
+    "rust_cache_contents",
+    "rust_name_problem",
     "signal_name",
 ]
 _Changes: TypeAlias = tuple[list[Path], list[Path], list[Path]]
@@ -250,8 +254,8 @@ class Extension:
     def place(self) -> Path:
         """The `.rs` file, or the folder of the crate or project."""
 
-    def __eq__(self, other: object) -> bool: ...
-    def __ne__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
 
 @final
 class Workshop:

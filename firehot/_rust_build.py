@@ -150,7 +150,7 @@ def venv() -> str | None:
 
 
 def _executable() -> str:
-    """An interpreter for pyo3's build script to run; `sys.executable` of an embedding host is none, or the host itself."""
+    """An interpreter for pyo3's build script to run; in an embedding host `sys.executable` is none, or the host."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     inside = venv()
     candidates = [

@@ -35,9 +35,9 @@ class Finder:
     def __init__(self, builder: "Builder") -> None:
         """`builder` is asked only for what may be an extension."""
         self.builder = builder
-        self._folders: "dict[str, tuple[int, frozenset[str]]]" = {}
+        self._folders: dict[str, tuple[int, frozenset[str]]] = {}
         self._sites: dict[str, int] = {}
-        self._projects: "dict[str, _core.Extension]" = {}
+        self._projects: dict[str, _core.Extension] = {}
         self._packages: frozenset[str] = _NOTHING
         self._working: set[int] = set()
 
@@ -49,6 +49,9 @@ class Finder:
         Raises:
             RustBuildError: It is one, but says itself that it can't be built.
         """
+        # Asked for in each start of an interpreter behind a sitecustomize.py that has installed this.
+        if name == "usercustomize":
+            return None
         thread = get_ident()
         # What it needs itself is imported as ever.
         if thread in self._working:

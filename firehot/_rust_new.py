@@ -158,7 +158,7 @@ def _library(module: str) -> str:
 
 
 def _alone(place: Path) -> str:
-    """cargo takes a crate below a workspace for a lost member of it."""
+    """Cargo takes a crate below a workspace for a lost member of it."""
     for folder in place.parents:
         try:
             if b"[workspace" in (folder / "Cargo.toml").read_bytes():

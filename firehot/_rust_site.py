@@ -1,4 +1,4 @@
-"""One marked block in sitecustomize.py (or usercustomize.py), so that each start of an interpreter finds Rust extensions.
+"""One marked block in sitecustomize.py (or usercustomize.py), so that each start finds Rust extensions.
 
 Invariant: without the block the file is byte for byte what it was before it. The block's first line says what came with
 it: the file itself, or an end for a last line that had none.
@@ -71,7 +71,7 @@ def act(action: str, *, is_user: bool) -> dict[str, Any]:
     elif action == "uninstall":
         _write(file, before, _without_block(file, before))
     now = _read(file)
-    is_active, _ = _ask(is_user=is_user)
+    is_active, _, _ = _ask(is_user=is_user)
     return {
         "file": str(file),
         "user": is_user,
@@ -123,29 +123,30 @@ def _check(file: Path, *, is_user: bool) -> None:
     """Starts an interpreter: other files of the name come first, a virtual environment may not read the user's."""
     if not sys.executable:
         return
-    is_active, read = _ask(is_user=is_user)
+    is_active, read, said = _ask(is_user=is_user)
     if read is None:
-        reason = "a new interpreter reads no such file"
+        reason = "a new interpreter reads no such file" + (f", or fails in it: {said}" if said else "")
     elif os.path.realpath(read) != os.path.realpath(file):
         reason = f"a new interpreter reads {read} in its place"
     elif not is_active:
-        reason = "a new interpreter can't import firehot then, or the file fails before"
+        reason = "a new interpreter can't import firehot while it reads that file"
     else:
         return
     raise FirehotError(f"{file} was left as it was: {reason}")
 
 
-def _ask(*, is_user: bool) -> tuple[bool, str | None]:
-    """Whether a new interpreter has the finder, and which file of the name it has read."""
+def _ask(*, is_user: bool) -> tuple[bool, str | None, str]:
+    """Whether a new interpreter has the finder, which file of the name it has read, and its last complaint."""
     if not sys.executable:
-        return False, None
+        return False, None, ""
     command = [sys.executable, "-c", _QUESTION]
     finished = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     lines = finished.stdout.decode("utf-8", "replace").splitlines()
+    complaint = finished.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
     if finished.returncode or not lines:
-        raise FirehotError(f"{sys.executable} does not start: {finished.stderr.decode('utf-8', 'replace').strip()}")
+        raise FirehotError(f"{sys.executable} does not start: {complaint}")
     is_active, of_site, of_user = ast.literal_eval(lines[-1])
-    return is_active, of_user if is_user else of_site
+    return is_active, of_user if is_user else of_site, complaint
 
 
 def _read(file: Path) -> bytes | None:

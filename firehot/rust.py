@@ -110,7 +110,9 @@ def imp_from_path(
     return imp_from_path_(path, name, settings)
 
 
-def build(*roots: "str | os.PathLike[str]", settings: "Settings | None" = None, force: bool = False) -> "dict[str, Path]":
+def build(
+    *roots: "str | os.PathLike[str]", settings: "Settings | None" = None, force: bool = False
+) -> "dict[str, Path]":
     """Builds every extension below some folders (the working directory by default), several at once.
 
     Returns:

@@ -244,7 +244,7 @@ def test_a_new_file_is_built_and_its_standing_told(shell: Shell) -> None:
 
 def test_one_that_fails_does_not_stop_the_others(shell: Shell) -> None:
     shell.good("rust new good.rs")
-    (shell.folder / "bad.rs").write_text("// firehot:pyo3\nfn broken() -> u32 { \"text\" }\n")
+    (shell.folder / "bad.rs").write_text('// firehot:pyo3\nfn broken() -> u32 { "text" }\n')
     (shell.folder / "worse.rs").write_text("// firehot\n//: [dependencies\n")
     (shell.folder / "none").mkdir()
     (shell.folder / "none/Cargo.toml").write_text('# firehot\n[package]\nname = "none"\n')
