@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from rusting import Bench, file
 from support import (
     MARK,
     PROC,
@@ -128,3 +130,35 @@ def script_package(scripts: Scripts) -> str:
     scripts.save("", "my_package/__init__.py")
     scripts.save("import json\nimport decimal\n", "my_package/app.py")
     return "my_package"
+
+
+@pytest.fixture(scope="session")
+def rust_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for FIREHOT_RUST_CACHE: one for all tests, since pyo3 takes long to build."""
+    return tmp_path_factory.mktemp("rust-cache")
+
+
+@pytest.fixture(scope="session")
+def rust_target(rust_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for FIREHOT_RUST_TARGET_DIR in which pyo3 is built; what comes after needs no registry."""
+    folder = tmp_path_factory.mktemp("rust-first")
+    (folder / "first.rs").write_text(file(1))
+    target = tmp_path_factory.mktemp("rust-target")
+    env = {**os.environ, "FIREHOT_RUST_CACHE": str(rust_cache), "FIREHOT_RUST_TARGET_DIR": str(target)}
+    code = "import sys, firehot.rust; print(firehot.rust.imp_from_path(sys.argv[1]).value())"
+    command = [sys.executable, "-c", code, str(folder / "first.rs")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+    return target
+
+
+@pytest.fixture
+def bench(tmp_path: Path, rust_cache: Path, rust_target: Path) -> Bench:
+    """A folder of Rust sources, interpreters that import them, and a cargo that is counted."""
+    made = Bench(tmp_path / "sources", tmp_path)
+    made.folder.mkdir()
+    made.env.update(
+        FIREHOT_RUST_CACHE=str(rust_cache), FIREHOT_RUST_TARGET_DIR=str(rust_target), CARGO_NET_OFFLINE="true"
+    )
+    made.cargo()
+    return made
