@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # What a module has from the import system stays the module's own.
 _OF_IMPORT = ("__name__", "__loader__", "__package__", "__spec__", "__file__")
 
+# For each file, the module that was made from it first, and what was in it then. A library that makes its module in one
+# phase (pyo3 before 0.26) gives that same object again; by then a reload may have filled it with another build.
+_MADE: dict[str, tuple[ModuleType, dict[str, object]]] = {}
+
 
 class Loader:
     """Builds when the module is made, not when it is found: asking for a spec costs nothing."""
@@ -47,7 +51,11 @@ class Loader:
         """
         spec = module.__spec__
         if spec is None or spec.loader_state != "reload":
-            ExtensionFileLoader(module.__name__, str(module.__file__)).exec_module(module)
+            # What the module says itself may be where a later build lies that it was filled with.
+            path = str((spec and spec.origin) or module.__file__)
+            contents = _contents(module, ExtensionFileLoader(module.__name__, path), path)
+            if module.__dict__ != contents:
+                _fill(module, contents, path)
             return
         path = self.builder.artifact(self.extension, is_reload=True)
         if path != module.__file__:
@@ -87,17 +95,36 @@ def _replace(module: ModuleType, path: str) -> None:
     loader = ExtensionFileLoader(name, path)
     try:
         fresh = loader.create_module(spec)
-        for attribute, value in (("__spec__", spec), ("__loader__", loader), ("__file__", path)):
-            setattr(fresh, attribute, value)
-        fresh.__package__ = spec.parent
-        loader.exec_module(fresh)
+        if not _is_made(fresh, path):
+            for attribute, value in (("__spec__", spec), ("__loader__", loader), ("__file__", path)):
+                setattr(fresh, attribute, value)
+            fresh.__package__ = spec.parent
+        contents = _contents(fresh, loader, path)
     finally:
         # A module that is not made in two phases puts itself there.
         sys.modules[name] = module
     _forget(name)
+    _fill(module, contents, path)
+
+
+def _contents(module: ModuleType, loader: ExtensionFileLoader, path: str) -> dict[str, object]:
+    """What is in a module that was made from a file, after it was run."""
+    if _is_made(module, path):
+        return _MADE[path][1]
+    loader.exec_module(module)
+    contents = dict(module.__dict__)
+    _MADE.setdefault(path, (module, contents))
+    return contents
+
+
+def _is_made(module: ModuleType, path: str) -> bool:
+    return path in _MADE and _MADE[path][0] is module
+
+
+def _fill(module: ModuleType, contents: dict[str, object], path: str) -> None:
     own = {attribute: module.__dict__[attribute] for attribute in _OF_IMPORT if attribute in module.__dict__}
     module.__dict__.clear()
-    module.__dict__.update(fresh.__dict__)
+    module.__dict__.update(contents)
     module.__dict__.update(own)
     module.__file__ = path
 

@@ -1,4 +1,4 @@
-"""What the tests of Rust extensions share: sources to throw away, a cargo that is counted, interpreters that are told what to do.
+"""What the tests of Rust extensions share: sources to throw away, a counted cargo, interpreters that do as told.
 
 Everything is built in one cache and one target folder: pyo3 takes long to build, and is the same for all.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,27 @@ def test_an_import_of_something_else_is_none_of_its_business(bench: Bench) -> No
         assert python("'firehot._core' in sys.modules") is False
         assert python.raised("import nowhere").text == "No module named 'nowhere'"
     assert os.listdir(bench.folder) and bench.runs() == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="pyo3 0.23 knows no newer interpreter")
+def test_extensions_of_an_older_pyo3_are_reloaded_too(bench: Bench) -> None:
+    # These make their module in one phase: one for each library that is loaded, and it is that again.
+    old = '//: [dependencies]\n//: pyo3 = { version = "0.23", features = ["abi3", "extension-module"] }\n'
+
+    def text(value: int) -> str:
+        return "// firehot:pyo3\n" + old + file(value, POINT % (value + 6)).partition("\n")[2]
+
+    bench.env["CARGO_NET_OFFLINE"] = "false"
+    bench.write("fast.rs", text(1))
+    with bench.python("import fast", "held, point = fast, fast.Point()") as python:
+        for value in (2, 1, 2, 1):
+            bench.write("fast.rs", text(value))
+            assert python("importlib.reload(fast) is held and sys.modules['fast'] is held")
+            assert python("fast.value(), fast.Point().x, fast.__name__") == [value, value + 6, "fast"]
+            assert Path(python("fast.__file__")).is_file()
+        # Imported again, not reloaded: the module of the build that counts.
+        bench.write("fast.rs", text(2))
+        assert python("importlib.reload(fast).value()") == 2
+        bench.write("fast.rs", text(1))
+        python("del sys.modules['fast']\nimport fast as again")
+        assert python("again.value(), again.__name__") == [1, "fast"]
