@@ -9,8 +9,8 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::protocol::findings::FileText;
 use super::errors::{build_error, with_sources};
+use crate::protocol::findings::FileText;
 use crate::rust_ext::{
     discover, find, installed, reasons, survey, BuildError, Extension, Interpreter, Screen,
     Settings, Source, Standing, Workshop,

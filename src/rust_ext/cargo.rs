@@ -9,6 +9,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -58,6 +59,8 @@ pub(super) struct Run<'a> {
 pub(super) struct Outcome {
     /// The extension module, where cargo has put it.
     pub(super) artifact: PathBuf,
+    /// cargo has built it before, and saw nothing to do.
+    pub(super) is_old: bool,
     /// The warnings, as a terminal shows them.
     pub(super) warnings: String,
     pub(super) shown: Vec<u64>,
@@ -134,10 +137,12 @@ impl Run<'_> {
             } else {
                 heard.errors
             };
+            // Ended from outside, it has not come to say why: whoever is short of memory ends what builds.
+            let is_silent = diagnostics.trim().is_empty() || status.signal().is_some();
             return Err(BuildError::Failed {
                 place: self.place.to_owned(),
-                diagnostics: if diagnostics.trim().is_empty() {
-                    format!("cargo ended with {status}")
+                diagnostics: if is_silent {
+                    format!("{diagnostics}cargo ended with {status}")
                 } else {
                     diagnostics
                 },
@@ -148,6 +153,7 @@ impl Run<'_> {
         })?;
         Ok(Outcome {
             artifact,
+            is_old: heard.is_old,
             warnings: heard.warnings,
             shown: heard.seen,
         })
@@ -269,6 +275,7 @@ fn end(child: &mut Child) {
 #[derive(Default)]
 struct Heard {
     artifact: Option<PathBuf>,
+    is_old: bool,
     errors: String,
     warnings: String,
     tail: Vec<u8>,
@@ -291,6 +298,7 @@ impl Heard {
                     if artifact.manifest_path == manifest
                         && artifact.target.kind.contains(&TargetKind::CDyLib) =>
                 {
+                    self.is_old = artifact.fresh;
                     let files = artifact.filenames.into_iter();
                     self.artifact = files.map(PathBuf::from).find(|file| {
                         file.extension()

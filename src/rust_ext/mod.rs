@@ -28,6 +28,7 @@ mod shown;
 mod sources;
 mod store;
 mod syntax;
+mod turn;
 mod workshop;
 
 use std::path::{Path, PathBuf};

@@ -63,7 +63,7 @@ pub(super) struct Slot {
 }
 
 /// Holds the lock of a slot.
-pub(super) struct Held(#[allow(dead_code)] pub(super) Flock<File>);
+pub(super) struct Held(pub(super) Flock<File>);
 
 impl Slot {
     pub(super) fn place(&self) -> &Path {
@@ -263,6 +263,7 @@ pub(super) fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(path)
 }
@@ -274,7 +275,7 @@ fn is_occupied(error: &io::Error) -> bool {
     )
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 

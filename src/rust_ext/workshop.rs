@@ -14,8 +14,9 @@ use super::cargo::{self, Run, Screen};
 use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
 use super::store::{mark, Manifest, Slot};
-use crate::protocol::findings::FileText;
+use super::turn::Turn;
 use super::{in_use, sources, Extension, Interpreter, Settings, Source};
+use crate::protocol::findings::FileText;
 use crate::stamp::Touched;
 
 /// How often a build is begun again because of edits while it ran; then the next check goes on.
@@ -116,12 +117,7 @@ impl Workshop {
     ) -> Result<Built, BuildError> {
         let slot = self.slot(extension, settings);
         mark(&self.cache)?;
-        let mut wait = || {
-            if screen.is_over() {
-                return Err(BuildError::Interrupted);
-            }
-            Ok(())
-        };
+        let mut wait = || until_over(screen);
         let _in_use = in_use::share(&self.cache, &slot, settings.lock_timeout, &mut wait)?;
         let _held = slot.lock(settings.lock_timeout, &mut wait)?;
         if !settings.force {
@@ -191,6 +187,8 @@ impl Workshop {
             manifest,
             rustc_arguments,
         } = self.crate_of(slot, extension)?;
+        let mut wait = || until_over(screen);
+        let turn = Turn::take(&slot.target, place, settings.lock_timeout, &mut wait)?;
         let before = self.known(slot);
         let states = snapshot(before.as_deref());
         let began = SystemTime::now();
@@ -213,6 +211,12 @@ impl Workshop {
         };
         let outcome = run.go(screen)?;
         warnings.push_str(&outcome.warnings);
+        if outcome.is_old && !turn.is_of(&outcome.artifact, &slot.folder) {
+            // Another crate's of the same name, for all that anybody knows.
+            let own = manifest.parent().map(Path::to_owned);
+            forget_packages(&slot.target, own.into_iter().collect());
+            return Ok(false);
+        }
         let dependencies = fs::read_to_string(outcome.artifact.with_extension("d"));
         let named = sources::read_dependencies(&dependencies.unwrap_or_default());
         let mut named = sources::expand(named, &slot.target);
@@ -235,6 +239,7 @@ impl Workshop {
             ..slot.new_manifest()
         };
         slot.keep(&record)?;
+        turn.end(&outcome.artifact, &slot.folder);
         Ok(is_settled)
     }
 
@@ -268,6 +273,13 @@ impl Workshop {
         read.insert(file, (written, Arc::clone(&known)));
         Some(known)
     }
+}
+
+fn until_over(screen: &dyn Screen) -> Result<(), BuildError> {
+    if screen.is_over() {
+        return Err(BuildError::Interrupted);
+    }
+    Ok(())
 }
 
 /// The states of the sources that are known, before cargo reads them.
@@ -332,6 +344,11 @@ fn forget_what_looks_old(slot: &Slot, known: Option<&Known>, manifest: &Path, is
         packages.extend(manifest.parent().map(Path::to_owned));
     }
     packages.extend(sources::packages(&old));
+    forget_packages(&slot.target, packages);
+}
+
+/// Has cargo build some packages anew, given by their folders.
+fn forget_packages(target: &Path, packages: BTreeSet<PathBuf>) {
     let names: Vec<String> = packages
         .iter()
         .filter_map(|package| sources::package_name(package))
@@ -339,7 +356,7 @@ fn forget_what_looks_old(slot: &Slot, known: Option<&Known>, manifest: &Path, is
     if names.is_empty() {
         return;
     }
-    let profiles = fs::read_dir(&slot.target).into_iter().flatten().flatten();
+    let profiles = fs::read_dir(target).into_iter().flatten().flatten();
     for profile in profiles {
         let prints = fs::read_dir(profile.path().join(".fingerprint"));
         for print in prints.into_iter().flatten().flatten() {
