@@ -47,6 +47,9 @@ class _Given:
     def find(self, name: str, path: Sequence[str]) -> object:
         return self._given.get(name) or self.real().find(name, path)
 
+    def reasons(self, name: str, path: Sequence[str]) -> list[str]:
+        return self.real().reasons(name, path)
+
     def installed(self, sites: Sequence[str]) -> list[object]:
         others = [each for each in self.real().installed(sites) if each.module not in self._given]
         return [*others, *self._given.values()]

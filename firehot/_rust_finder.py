@@ -48,6 +48,7 @@ class Finder:
 
         Raises:
             RustBuildError: It is one, but says itself that it can't be built.
+            ModuleNotFoundError: Nothing of the name can be imported, but there is Rust that has not opted in.
         """
         # Asked for in each start of an interpreter behind a sitecustomize.py that has installed this.
         if name == "usercustomize":
@@ -137,10 +138,24 @@ class Finder:
         if extension is None:
             extension = self.builder.find(name, sys.path if path is None else path)
         if extension is None:
+            # By its frame an import is told from a mere question, whose answer is None.
+            if sys._getframe(3).f_code.co_name == "_find_and_load_unlocked":
+                self._explain(name, path)
             return None
         from firehot._rust_load import spec_of
 
         return spec_of(name, extension, self.builder, is_reload=target is not None)
+
+    def _explain(self, name: str, path: Sequence[str] | None) -> None:
+        """Raises with the reasons why Rust that is there does not count, unless there is something else to import."""
+        reasons = self.builder.reasons(name, sys.path if path is None else path)
+        if not reasons:
+            return
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is not self and find is not None and find(name, path) is not None:
+                return
+        raise ModuleNotFoundError("; ".join([f"No module named {name!r}", *reasons]), name=name)
 
     def _refresh(self, package: str) -> None:
         """Before a package is run again: its extensions are loaded anew, where they are new."""
