@@ -59,6 +59,13 @@ _HOMES = {
 }
 
 
+def load_ipython_extension(shell: object) -> None:
+    """Gives a notebook `%%rust [--release] [--force]`: `%load_ext firehot`."""
+    from firehot._rust_magic import load
+
+    load(shell)
+
+
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:

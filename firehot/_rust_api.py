@@ -14,6 +14,7 @@ from types import ModuleType
 
 from firehot import _core
 from firehot._rust_build import Builder
+from firehot._rust_finder import Finder
 from firehot._rust_load import Loader
 from firehot._rust_settings import Settings
 from firehot.errors import RustBuildError
@@ -45,7 +46,12 @@ def imp_from_path(path: str | os.PathLike[str], name: str | None, settings: Sett
         raise FileNotFoundError(f"there is no {place} to build a Rust extension from")
     builder = Builder(settings)
     module = name or Path(place).stem.replace("-", "_")
-    return _load(module, builder.workshop.at(module, place), builder)
+    extension = builder.workshop.at(module, place)
+    loaded = _load(module, extension, builder)
+    for finder in sys.meta_path:
+        if isinstance(finder, Finder):
+            finder.placed[module] = extension
+    return loaded
 
 
 def build(

@@ -29,6 +29,7 @@ class Builder:
         self._lock = threading.Lock()
         self._running: dict[str, threading.Thread] = {}
         self._failed: dict[str, RustBuildError] = {}
+        self._told: dict[str, str] = {}
 
     @property
     def workshop(self) -> _core.Workshop:
@@ -52,7 +53,7 @@ class Builder:
     def settings(self, extension: _core.Extension) -> Settings:
         """What counts for one extension."""
         chosen = self._choose(extension.module, Path(extension.place)) if self._choose is not None else None
-        return effective(extension, chosen or self._given)
+        return effective(extension, self._given, chosen)
 
     def artifact(self, extension: _core.Extension, *, is_reload: bool = False) -> str:
         """The file to load: the newest build, made now where it is stale.
@@ -66,6 +67,7 @@ class Builder:
         state, found, _ = self.workshop.check(extension, settings.for_engine())
         if state == "fresh" and found is not None and not settings.force:
             self._failed.pop(extension.module, None)
+            self._told.pop(extension.module, None)
             return str(found)
         if self._background and found is not None:
             return self._later(extension, settings, str(found), is_reload=is_reload)
@@ -74,7 +76,7 @@ class Builder:
         except RustBuildError as error:
             if settings.on_build_error != "keep" or found is None:
                 raise
-            print(f"firehot: {error}\nfirehot: going on with the last build that was good", file=sys.stderr)
+            tell_kept(error)
             return str(found)
 
     def build(self, extension: _core.Extension, settings: Settings | None = None) -> str:
@@ -100,7 +102,10 @@ class Builder:
         return str(found)
 
     def _later(self, extension: _core.Extension, settings: Settings, last: str, *, is_reload: bool) -> str:
-        """The last build, while a thread makes the next. A reload tells once how one has failed."""
+        """The last build, while a thread makes the next. A reload tells how one has failed; of the same failure, once.
+
+        It is tried again all the same: what mends it may be a file that nobody knows of yet.
+        """
         name = extension.module
 
         def make() -> None:
@@ -113,13 +118,23 @@ class Builder:
         with self._lock:
             error = self._failed.pop(name, None) if is_reload else None
             running = self._running.get(name)
-            if error is None and (running is None or not running.is_alive()):
+            is_news = error is not None and self._told.get(name) != str(error)
+            if not is_news and (running is None or not running.is_alive()):
                 thread = threading.Thread(target=make, name=f"firehot-rust-{name}", daemon=True)
                 self._running[name] = thread
                 thread.start()
-        if error is not None and settings.on_build_error != "keep":
-            raise error
+        if error is not None and is_news:
+            self._told[name] = str(error)
+            if settings.on_build_error != "keep":
+                raise error
+            tell_kept(error)
         return last
+
+
+def tell_kept(error: RustBuildError) -> None:
+    """Says why an older build goes on; what rustc says was shown when it said it."""
+    text = str(error).partition("\n")[0] if error.diagnostics else str(error)
+    show(f"firehot: {text}\nfirehot: going on with the last build that was good\n".encode())
 
 
 def interpreter() -> dict[str, object]:

@@ -39,6 +39,8 @@ class Finder:
         self._sites: dict[str, int] = {}
         self._projects: dict[str, _core.Extension] = {}
         self._packages: frozenset[str] = _NOTHING
+        # Imported by their place: a reload asks for them by name.
+        self.placed: dict[str, _core.Extension] = {}
         self._working: set[int] = set()
 
     def find_spec(
@@ -65,7 +67,7 @@ class Finder:
             else:
                 top, _, last = name.partition(".")
                 last = last.rpartition(".")[2]
-                if top not in self._packages and not self._may_hold(path, last):
+                if top not in self._packages and name not in self.placed and not self._may_hold(path, last):
                     return None
             return self._find(name, path, target)
         finally:
@@ -122,7 +124,7 @@ class Finder:
             if self._sites.get(site) != mtime:
                 self._sites[site] = mtime
                 self._take_projects(sites)
-        return name in self._projects or name in self._packages
+        return name in self._projects or name in self._packages or name in self.placed
 
     def _take_projects(self, sites: list[str]) -> None:
         projects = self.builder.installed(sites) if any(map(_has_editable, sites)) else []
@@ -130,7 +132,8 @@ class Finder:
         self._packages = frozenset(name.partition(".")[0] for name in self._projects if "." in name)
 
     def _find(self, name: str, path: "Sequence[str] | None", target: "ModuleType | None") -> "ModuleSpec | None":
-        extension = self._projects.get(name)
+        extension = self.placed.get(name) if target is not None else None
+        extension = extension or self._projects.get(name)
         if extension is None and name in self._packages:
             if target is not None:
                 self._refresh(name)

@@ -94,13 +94,14 @@ class Settings:
         return {name: getattr(self, name) for name in _ALL if name not in taken}
 
 
-def effective(extension: _core.Extension, given: Settings) -> Settings:
-    """What counts for one extension.
+def effective(extension: _core.Extension, given: Settings, chosen: Settings | None = None) -> Settings:
+    """What counts for one extension: `given` is said for all of them, `chosen` for this one.
 
     Raises:
         FirehotError: A variable or a pyproject.toml holds something that is no setting.
     """
-    return from_environment().over(_from_project(extension).over(given))
+    below = _from_project(extension).over(given)
+    return from_environment().over(chosen.over(below) if chosen is not None else below)
 
 
 def from_environment() -> Settings:

@@ -96,6 +96,8 @@ def imp_from_path(
 ) -> "ModuleType":
     """Imports a Rust extension by its place: a `.rs` file, or the folder of a crate. It needs no marker.
 
+    Called again, it makes a module of the newest build; `importlib.reload` of it works while the finder is installed.
+
     Args:
         path: The file or folder.
         name: What to import it as; the file's or folder's name by default.
