@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from firehot import _cache, _core
+from firehot import _core
+from firehot._rust_places import cache_folder, venv
 from firehot._rust_settings import Settings, effective, from_environment
 from firehot.errors import RustBuildError
 
@@ -35,7 +36,7 @@ class Builder:
     def workshop(self) -> _core.Workshop:
         """The engine's side."""
         if self._workshop is None:
-            self._workshop = _core.Workshop(interpreter(), cache_folder(from_environment().over(self._given)))
+            self._workshop = _core.Workshop(interpreter(), cache_folder(from_environment().over(self._given).cache_dir))
         return self._workshop
 
     def find(self, name: str, path: Sequence[str]) -> _core.Extension | None:
@@ -88,6 +89,14 @@ class Builder:
         settings = settings or self.settings(extension)
         artifact, _, _ = self.workshop.build(extension, settings.for_engine(), show, terminal_width())
         return str(artifact)
+
+    def recorded(self, extension: _core.Extension) -> list[tuple[str, tuple[int, int, int, int, int] | None]] | None:
+        """What the last build depends on, for whom an answer may be written down; `None` where it may not."""
+        settings = self.settings(extension)
+        if settings.prebuilt or settings.force:
+            return None
+        state, _, _ = self.workshop.check(extension, settings.for_engine())
+        return self.workshop.recorded(extension, settings.for_engine()) if state == "fresh" else None
 
     def _prebuilt(self, extension: _core.Extension, settings: Settings) -> str:
         found = self.workshop.published(extension, settings.for_engine())
@@ -149,21 +158,6 @@ def interpreter() -> dict[str, object]:
     }
 
 
-def venv() -> str | None:
-    """The virtual environment that this process works in, in an embedding host the one on its path."""
-    if sys.prefix != sys.base_prefix:
-        return sys.prefix
-    named = os.environ.get("VIRTUAL_ENV")
-    if named and os.path.isfile(os.path.join(named, "pyvenv.cfg")):
-        return named
-    for entry in sys.path:
-        # lib/python3.11/site-packages
-        root = os.path.dirname(os.path.dirname(os.path.dirname(entry)))
-        if entry.endswith("site-packages") and os.path.isfile(os.path.join(root, "pyvenv.cfg")):
-            return root
-    return None
-
-
 def _executable() -> str:
     """An interpreter for pyo3's build script to run; in an embedding host `sys.executable` is none, or the host."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -181,19 +175,6 @@ def _executable() -> str:
         f"no interpreter was found that belongs to this process ({sys.base_prefix}): pyo3 asks it how to build; "
         "set PYO3_PYTHON to one of the same version"
     )
-
-
-def cache_folder(settings: Settings) -> str:
-    """Where builds are kept: by variable, in the virtual environment, or in the user's cache folder."""
-    if settings.cache_dir is not None:
-        return os.path.abspath(str(settings.cache_dir))
-    inside = venv()
-    if inside is not None and os.access(inside, os.W_OK):
-        return os.path.join(inside, ".firehot-rust")
-    users = _cache.folder()
-    if users is None:
-        raise RustBuildError("there is no home to keep builds in: set FIREHOT_RUST_CACHE to a folder")
-    return os.path.join(users, "rust")
 
 
 def terminal_width() -> int | None:

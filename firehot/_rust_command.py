@@ -12,7 +12,8 @@ from typing import Any
 
 from firehot import _core, _rust_new, _rust_site
 from firehot._command import UsageError
-from firehot._rust_build import Builder, cache_folder, show, terminal_width
+from firehot._rust_build import Builder, show, terminal_width
+from firehot._rust_places import cache_folder
 from firehot._rust_settings import from_environment
 from firehot.errors import FirehotError, RustBuildError
 
@@ -152,7 +153,7 @@ def _at(builder: Builder, place: str) -> _core.Extension:
 
 def cache_info(command: Command) -> int:
     """`firehot rust cache info`."""
-    folder = cache_folder(from_environment())
+    folder = cache_folder(from_environment().cache_dir)
     found = _core.rust_cache_contents(folder)
     if command["json"]:
         _print_json({"folder": folder, **found}, default=str)
@@ -171,7 +172,7 @@ def cache_info(command: Command) -> int:
 
 def cache_clear(command: Command) -> int:
     """`firehot rust cache clear`."""
-    folder = cache_folder(from_environment())
+    folder = cache_folder(from_environment().cache_dir)
     freed = _core.rust_cache_clear(folder)
     if command["json"]:
         _print_json({"folder": folder, "freed": freed})

@@ -27,16 +27,21 @@ if TYPE_CHECKING:
 _YOUNG = 20_000_000
 _LIBRARY = os.path.dirname(os.__file__)
 _NOTHING: frozenset[str] = frozenset()
+_EMPTY = (-1, _NOTHING)
+"""Of a folder that is never looked at again."""
 
 
 class Finder:
     """A meta path finder; `firehot.rust.install` puts it there."""
 
-    def __init__(self, builder: "Builder") -> None:
-        """`builder` is asked only for what may be an extension."""
+    def __init__(self, builder: "Builder", settings: "str | None" = None) -> None:
+        """`builder` is asked only for what may be an extension, and for nothing that is written down and still holds.
+
+        `settings` are the builder's, as text; without them nothing is written down.
+        """
         self.builder = builder
+        self._settings = settings
         self._folders: dict[str, tuple[int, frozenset[str]]] = {}
-        self._sites: dict[str, int] = {}
         self._projects: dict[str, _core.Extension] = {}
         self._packages: frozenset[str] = _NOTHING
         # Imported by their place: a reload asks for them by name.
@@ -62,7 +67,7 @@ class Finder:
         self._working.add(thread)
         try:
             if path is None:
-                if not self._may_hold(sys.path, name) and not self._is_project(name):
+                if not self._may_hold(sys.path, name) and not self._is_known(name):
                     return None
             else:
                 top, _, last = name.partition(".")
@@ -76,58 +81,56 @@ class Finder:
     def invalidate_caches(self) -> None:
         """Forgets what it knows of folders."""
         self._folders.clear()
-        self._sites.clear()
 
     def _may_hold(self, path: "Sequence[str]", name: str) -> bool:
-        """Whether a folder has `name.rs`, or a folder `name`."""
+        """Whether a folder has `name.rs`, or a crate `name`; where packages are installed, it looks for projects."""
         folders = self._folders
         stat = os.stat
         for entry in path:
-            if type(entry) is not str or entry.startswith(_LIBRARY) or entry.endswith((".zip", "-packages")):
+            known = folders.get(entry)
+            if known is _EMPTY:
                 continue
             try:
                 mtime = stat(entry or ".").st_mtime_ns
-            except OSError:
+            except (OSError, TypeError, ValueError):
                 continue
-            known = folders.get(entry)
-            names = known[1] if known is not None and known[0] == mtime else self._list(entry, mtime)
-            if name in names:
+            if known is None or known[0] != mtime:
+                known = self._list(entry, mtime)
+            if name in known[1]:
                 return True
         return False
 
-    def _list(self, entry: str, mtime: int) -> frozenset[str]:
-        folder = entry or "."
+    def _is_known(self, name: str) -> bool:
+        return name in self._projects or name in self._packages or name in self.placed
+
+    def _list(self, entry: str, mtime: int) -> tuple[int, frozenset[str]]:
+        if entry.endswith("-packages"):
+            listed = self._folders[entry] = (mtime, _NOTHING)
+            self._take_projects()
+            return listed
+        if entry.startswith(_LIBRARY) or entry.endswith(".zip"):
+            self._folders[entry] = _EMPTY
+            return _EMPTY
         names = set()
         try:
-            with os.scandir(folder) as found:
+            with os.scandir(entry or ".") as found:
                 for item in found:
                     if item.name.endswith(".rs"):
                         names.add(item.name[:-3])
                     elif "." not in item.name and item.is_dir() and _is_crate(item.path):
                         names.add(item.name)
         except OSError:
-            return _NOTHING
-        listed = frozenset(names)
+            return _EMPTY
+        listed = (mtime, frozenset(names))
         # A relative entry is another folder after a chdir; a crate's Cargo.toml may come later than its folder.
         if os.path.isabs(entry) and time.time_ns() - mtime > _YOUNG:
-            self._folders[entry] = (mtime, listed)
+            self._folders[entry] = listed
         return listed
 
-    def _is_project(self, name: str) -> bool:
-        """Whether a project of maturin that is installed editable has this name."""
+    def _take_projects(self) -> None:
+        """Projects of maturin that are installed editable, and the packages that hold them."""
         sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
-        for site in sites:
-            try:
-                mtime = os.stat(site).st_mtime_ns
-            except OSError:
-                continue
-            if self._sites.get(site) != mtime:
-                self._sites[site] = mtime
-                self._take_projects(sites)
-        return name in self._projects or name in self._packages or name in self.placed
-
-    def _take_projects(self, sites: list[str]) -> None:
-        projects = self.builder.installed(sites) if any(map(_has_editable, sites)) else []
+        projects = self.builder.installed(sites) if any(map(_has_projects, sites)) else []
         self._projects = {extension.module: extension for extension in projects}
         self._packages = frozenset(name.partition(".")[0] for name in self._projects if "." in name)
 
@@ -138,8 +141,16 @@ class Finder:
             if target is not None:
                 self._refresh(name)
             return None
+        note = None
         if extension is None:
-            extension = self.builder.find(name, sys.path if path is None else path)
+            places = sys.path if path is None else path
+            if target is None and self._settings is not None:
+                from firehot._rust_quick import Note
+
+                note = Note(name, places, self._settings)
+                if (spec := note.spec()) is not None:
+                    return spec
+            extension = self.builder.find(name, places)
         if extension is None:
             # By its frame an import is told from a mere question, whose answer is None.
             if sys._getframe(3).f_code.co_name == "_find_and_load_unlocked":
@@ -147,9 +158,9 @@ class Finder:
             return None
         from firehot._rust_load import spec_of
 
-        return spec_of(name, extension, self.builder, is_reload=target is not None)
+        return spec_of(name, extension, self.builder, is_reload=target is not None, note=note)
 
-    def _explain(self, name: str, path: Sequence[str] | None) -> None:
+    def _explain(self, name: str, path: "Sequence[str] | None") -> None:
         """Raises with the reasons why Rust that is there does not count, unless there is something else to import."""
         reasons = self.builder.reasons(name, sys.path if path is None else path)
         if not reasons:
@@ -177,18 +188,29 @@ def _is_crate(folder: str) -> bool:
     return True
 
 
-def _has_editable(site: str) -> bool:
-    """Whether anything may be installed editable: an URL of its own is rare, so it is a failing `stat` for each."""
+def _has_projects(site: str) -> bool:
+    """Whether projects of maturin may be installed editable: few distributions have an URL of their own."""
     try:
         names = os.listdir(site)
     except OSError:
         return False
     for name in names:
-        if name.endswith(".dist-info") and not name.startswith("firehot-"):
-            try:
-                with open(os.path.join(site, name, "direct_url.json"), "rb") as file:
-                    if b"editable" in file.read():
-                        return True
-            except OSError:
-                continue
+        if not name.endswith(".dist-info") or name.startswith("firehot-"):
+            continue
+        try:
+            with open(os.path.join(site, name, "direct_url.json"), "rb") as file:
+                said = file.read()
+            if b"editable" in said and _is_maturins(said):
+                return True
+        except OSError:
+            continue
     return False
+
+
+def _is_maturins(said: bytes) -> bool:
+    _, _, rest = said.partition(b"file://")
+    folder, _, _ = rest.partition(b'"')
+    if b"%" in folder or b"\\" in folder:
+        return True
+    with open(os.path.join(folder, b"pyproject.toml"), "rb") as file:
+        return b"maturin" in file.read()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from firehot import _core
     from firehot._rust_build import Builder
+    from firehot._rust_quick import Note
 
 # What a module has from the import system stays the module's own.
 _OF_IMPORT = ("__name__", "__loader__", "__package__", "__spec__", "__file__")
@@ -27,10 +28,11 @@ _MADE: dict[str, tuple[ModuleType, dict[str, object]]] = {}
 class Loader:
     """Builds when the module is made, not when it is found: asking for a spec costs nothing."""
 
-    def __init__(self, extension: _core.Extension, builder: Builder) -> None:
-        """Of one extension."""
+    def __init__(self, extension: _core.Extension, builder: Builder, note: Note | None = None) -> None:
+        """Of one extension; `note` is where its build is written down for the next process."""
         self.extension = extension
         self.builder = builder
+        self._note = note
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module of the newest build.
@@ -39,6 +41,8 @@ class Loader:
             RustBuildError: It does not build.
         """
         path = self.builder.artifact(self.extension)
+        if self._note is not None and (files := self.builder.recorded(self.extension)) is not None:
+            self._note.keep(path, str(self.extension.place), files)
         spec.origin = path
         spec.has_location = True
         return ExtensionFileLoader(spec.name, path).create_module(spec)
@@ -69,10 +73,12 @@ class Loader:
         return self.builder.artifact(self.extension)
 
 
-def spec_of(name: str, extension: _core.Extension, builder: Builder, *, is_reload: bool) -> ModuleSpec:
+def spec_of(
+    name: str, extension: _core.Extension, builder: Builder, *, is_reload: bool, note: Note | None = None
+) -> ModuleSpec:
     """The spec of an extension. On a reload it has no location: the module keeps its own until it has changed."""
     state = "reload" if is_reload else None
-    return ModuleSpec(name, Loader(extension, builder), loader_state=state)  # type: ignore[arg-type]
+    return ModuleSpec(name, Loader(extension, builder, note), loader_state=state)  # type: ignore[arg-type]
 
 
 def drop_stale(name: str, extension: _core.Extension, builder: Builder) -> None:

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from firehot import _rust_build
 from firehot._rust_api import imp_from_path
+from firehot._rust_places import cache_folder
 from firehot._rust_settings import Settings, from_environment
 
 _OPTIONS = {"-r": "release", "--release": "release", "-f": "force", "--force": "force"}
@@ -37,7 +37,7 @@ def _write(cell: str) -> Path:
     first = lines[0] if lines else ""
     if not (first.startswith("//") and ("firehot" in first or "rustimport" in first)):
         cell = f"// firehot:pyo3\n{cell}"
-    folder = Path(_rust_build.cache_folder(from_environment())) / "cells"
+    folder = Path(cache_folder(from_environment().cache_dir)) / "cells"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"cell_{hashlib.sha256(cell.encode()).hexdigest()[:16]}"
     file = folder / f"{name}.rs"

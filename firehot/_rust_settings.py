@@ -88,6 +88,11 @@ class Settings:
         made._values = {**below._values, **self._values}
         return made
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether an import that finds nothing changed has nothing to do, and builds are kept where they are mostly."""
+        return not (self.force or self.prebuilt or self.cache_dir)
+
     def for_engine(self) -> dict[str, Any]:
         """As `_core.Workshop` takes them."""
         taken = ("prebuilt", "on_build_error", "cache_dir")

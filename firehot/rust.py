@@ -58,7 +58,9 @@ def install(
     from firehot._rust_finder import Finder
 
     uninstall()
-    sys.meta_path.insert(0, Finder(_Lazy(settings, background, settings_for)))  # type: ignore[arg-type]
+    builder = _Lazy(settings, background, settings_for)
+    is_plain = not background and settings_for is None and (settings is None or settings.is_plain)
+    sys.meta_path.insert(0, Finder(builder, repr(settings) if is_plain else None))  # type: ignore[arg-type]
 
 
 def uninstall() -> bool:

@@ -89,12 +89,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
             del sys.path_importer_cache[folder]
 
 
-@pytest.fixture(scope="session")
-def rust_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One `FIREHOT_RUST_CACHE` for all tests that build Rust: pyo3 is compiled once. It sets nothing by itself."""
-    return tmp_path_factory.mktemp("rust-cache")
-
-
 @pytest.fixture
 def fresh_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks that a test registers are for the rest of the process, by design; they end with the test here."""
