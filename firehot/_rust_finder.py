@@ -87,11 +87,14 @@ class Finder:
         folders = self._folders
         stat = os.stat
         for entry in path:
-            known = folders.get(entry)
-            if known is _EMPTY:
-                continue
             try:
-                mtime = stat(entry or ".").st_mtime_ns
+                if entry[:1] != "/":
+                    # Another folder after a chdir.
+                    entry = f"{os.getcwd()}/{entry}"
+                known = folders.get(entry)
+                if known is _EMPTY:
+                    continue
+                mtime = stat(entry).st_mtime_ns
             except (OSError, TypeError, ValueError):
                 continue
             if known is None or known[0] != mtime:
@@ -113,7 +116,7 @@ class Finder:
             return _EMPTY
         names = set()
         try:
-            with os.scandir(entry or ".") as found:
+            with os.scandir(entry) as found:
                 for item in found:
                     if item.name.endswith(".rs"):
                         names.add(item.name[:-3])
@@ -122,8 +125,8 @@ class Finder:
         except OSError:
             return _EMPTY
         listed = (mtime, frozenset(names))
-        # A relative entry is another folder after a chdir; a crate's Cargo.toml may come later than its folder.
-        if os.path.isabs(entry) and time.time_ns() - mtime > _YOUNG:
+        # A crate's Cargo.toml may come later than its folder.
+        if time.time_ns() - mtime > _YOUNG:
             self._folders[entry] = listed
         return listed
 

@@ -13,7 +13,7 @@ import os
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
-from zlib import crc32
+from _imp import source_hash
 
 from firehot._rust_places import cache_folder
 
@@ -40,8 +40,9 @@ class Note:
         self._key = (*about, *path, "", *variables)
         self._folders = {entry: _date(entry) for entry in path}
         named = os.environ.get("FIREHOT_RUST_CACHE_DIR") or os.environ.get("FIREHOT_RUST_CACHE") or None
-        digest = crc32(chr(0).join(self._key).encode("utf-8", "surrogateescape"))
-        self._file = os.path.join(cache_folder(named), "quick", f"{digest:08x}")
+        # Of what importlib checks bytecode by: any other hash is a file to load.
+        digest = source_hash(0, chr(0).join(self._key).encode("utf-8", "surrogateescape")).hex()
+        self._file = os.path.join(cache_folder(named), "quick", digest)
 
     def spec(self) -> "ModuleSpec | None":
         """The spec of the build that was found the last time, when all is as it was."""
