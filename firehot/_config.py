@@ -17,7 +17,7 @@ from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
 _SWITCHES = ("learn", "warm_first_party", "watch")
-_KNOWN = (*_LISTS, "import_timeout", "spares", *_SWITCHES, "fork")
+_KNOWN = (*_LISTS, "import_timeout", "spares", *_SWITCHES, "fork", "rust")
 _VERDICTS = ("leave-out", "safe")
 
 
@@ -91,7 +91,7 @@ def _settings(file: Path, table: Any) -> Settings:
             values[name] = checked_spares(f"{file}: tool.firehot.{name}", value)
         elif name == "fork":
             values[name] = tuple(_verdicts(file, "", value))
-        else:
+        elif name != "rust":  # That table is read for each extension anew, in `_rust_settings`.
             raise FirehotError(f"{file}: tool.firehot.{name} is unknown; known are {', '.join(_KNOWN)}")
     return Settings(**values)
 

@@ -351,6 +351,9 @@ class Workshop:
             RustBuildError: It does not build; or there is no cargo, or the cache can't be written.
         """
 
+    def end_builds(self) -> None:
+        """Ends what this one is building now, on any thread: these calls raise `KeyboardInterrupt`."""
+
 def parse_command(arguments: list[str]) -> dict[str, Any] | int:
     """Reads the arguments of the command `firehot`.
 

@@ -5,6 +5,8 @@ Imported by the template, which imports no extension itself.
 
 from __future__ import annotations
 
+import _imp
+import os
 import sys
 
 from firehot import _rust_finder
@@ -12,6 +14,8 @@ from firehot import _rust_finder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
     from firehot import _core
     from firehot._rust_build import Builder
@@ -33,8 +37,7 @@ class _Given:
     """A builder that has built already, and a real one for everything else."""
 
     def __init__(self, extensions: Sequence[tuple[str, str, str]]) -> None:
-        self._given = {module: Extension(module, artifact, place) for module, artifact, place in extensions}
-        self._loaded: set[str] = set()
+        self.extensions = {module: Extension(module, artifact, place) for module, artifact, place in extensions}
         self._builder: Builder | None = None
 
     def real(self) -> Builder:
@@ -45,14 +48,13 @@ class _Given:
         return self._builder
 
     def find(self, name: str, path: Sequence[str]) -> object:
-        return self._given.get(name) or self.real().find(name, path)
+        return self.real().find(name, path)
 
     def reasons(self, name: str, path: Sequence[str]) -> list[str]:
         return self.real().reasons(name, path)
 
     def installed(self, sites: Sequence[str]) -> list[object]:
-        others = [each for each in self.real().installed(sites) if each.module not in self._given]
-        return [*others, *self._given.values()]
+        return list(self.real().installed(sites))
 
     def artifact(self, extension: Extension | _core.Extension, *, is_reload: bool = False) -> str:
         if isinstance(extension, Extension):
@@ -68,13 +70,56 @@ class Finder(_rust_finder.Finder):
 
     def __init__(self, extensions: Sequence[tuple[str, str, str]]) -> None:
         """As they came with the call."""
-        super().__init__(_Given(extensions))  # type: ignore[arg-type]
-        self._names = frozenset(module for module, _, _ in extensions)
+        given = _Given(extensions)
+        super().__init__(given)  # type: ignore[arg-type]
+        self._given = given.extensions
 
-    def _may_hold(self, path: Sequence[str], name: str) -> bool:
-        return name in self._names or super()._may_hold(path, name)
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of what the host has built; for everything else, as in any process."""
+        given = self._given.get(name)
+        if given is None or (path is None and _is_hidden(name, os.path.dirname(given.place))):
+            return super().find_spec(name, path, target)
+        from firehot._rust_load import spec_of
+
+        return spec_of(name, given, self.builder, is_reload=target is not None)  # type: ignore[arg-type]
+
+
+class Last:
+    """Where the host knows of no extension: asked for what no other finder has, so that nothing else pays for it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of an extension that has come after the host's last look."""
+        stem = name.rpartition(".")[2]
+        for entry in sys.path if path is None else path:
+            if type(entry) is not str or entry.endswith((".zip", "-packages")):
+                continue
+            place = os.path.join(entry, stem)
+            if os.path.isfile(place + ".rs") or os.path.isfile(os.path.join(place, "Cargo.toml")):
+                return Finder(()).find_spec(name, path, target)
+        return None
 
 
 def install(extensions: Sequence[tuple[str, str, str]]) -> None:
-    """Puts the finder in front, as `firehot.rust.install` does."""
-    sys.meta_path.insert(0, Finder(extensions))
+    """Puts the finder in front, as `firehot.rust.install` does; at the end where there is nothing to find."""
+    if extensions:
+        sys.meta_path.insert(0, Finder(extensions))
+    else:
+        sys.meta_path.append(Last())
+
+
+def _is_hidden(name: str, root: str) -> bool:
+    """Whether a folder before the extension's own has something of that name, as the folder of a script may."""
+    for entry in sys.path:
+        folder = os.path.abspath(entry)
+        if folder == root:
+            return False
+        if folder.startswith(_rust_finder._LIBRARY) or folder.endswith((".zip", "-packages")):
+            continue
+        place = os.path.join(folder, name)
+        if any(os.path.exists(place + end) for end in ("", ".py", ".rs", *_imp.extension_suffixes())):
+            return True
+    return False

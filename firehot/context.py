@@ -101,9 +101,10 @@ def isolate_imports(
     scan: dict[str, Any] = {
         "package": found.name,
         "locations": [str(path) for path in found.locations],
-        "first_party": [*settings.first_party, *_names("first_party", first_party), *rust.modules],
+        "first_party": [*settings.first_party, *_names("first_party", first_party), *rust.first_party],
         "ignored": [*settings.ignored_modules, *_names("ignored_modules", ignored_modules or ())],
         "preload": [*settings.preload, *_names("preload", preload)],
+        "watched": rust.watched,
         **_interpreter(),
     }
     limit = settings.import_timeout if import_timeout is None else import_timeout

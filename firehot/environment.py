@@ -143,6 +143,8 @@ class Environment:
         # Threads can't be joined any more when the interpreter takes objects down; exit functions run before.
         self._at_exit = partial(_close_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
+        if watch and rust is not None:
+            rust.follow(self._engine.watch)
 
     # -- running ------------------------------------------------------------------------------
 
@@ -193,7 +195,9 @@ class Environment:
         process_name = name or NAME_REGISTRY.reserve_random_name()
         state, without = _host.state(cwd=cwd, env=env)
         if self._rust is not None:
-            state["extensions"] = self._rust.ready()
+            extensions = self._rust.ready()
+            if extensions is not None:
+                state["extensions"] = extensions
         try:
             call = _call.pack(state, fn, args, dict(kwargs or {}), hooks.REGISTRY.after_functions())
             folder = _call.cloudpickle_folder(call)
@@ -286,7 +290,10 @@ class Environment:
             nothing has changed
         """
         self._check_open()
-        return Watch(self._engine.watch())
+        watch = Watch(self._engine.watch())
+        if self._rust is not None:
+            self._rust.follow(self._engine.watch)
+        return watch
 
     @property
     def last_rebuild(self) -> str | None:
@@ -349,6 +356,8 @@ class Environment:
             return
         self._closed = True
         atexit.unregister(self._at_exit)
+        if self._rust is not None:
+            self._rust.close()
         self._engine.close(timeout)
         try:
             while not self._engine.wait_closed(60.0):
@@ -360,8 +369,6 @@ class Environment:
             raise
         finally:
             self._pump.join()
-            if self._rust is not None:
-                self._rust.close()
 
     def __enter__(self) -> Environment:
         """Itself."""

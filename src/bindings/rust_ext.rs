@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -107,7 +108,11 @@ type ShownTuple = (
 
 /// Finds, checks and builds Rust extensions for one interpreter.
 #[pyclass(frozen, name = "Workshop", module = "firehot._core")]
-pub(super) struct PyWorkshop(Workshop);
+pub(super) struct PyWorkshop {
+    workshop: Workshop,
+    /// How often all builds were ended.
+    ends: Arc<AtomicU64>,
+}
 
 #[pymethods]
 impl PyWorkshop {
@@ -119,12 +124,15 @@ impl PyWorkshop {
             free_threaded: interpreter.free_threaded,
             venv: interpreter.venv,
         };
-        Self(Workshop::new(interpreter, cache))
+        Self {
+            workshop: Workshop::new(interpreter, cache),
+            ends: Arc::default(),
+        }
     }
 
     #[getter]
     fn cache(&self) -> PathBuf {
-        self.0.cache().to_owned()
+        self.workshop.cache().to_owned()
     }
 
     fn find(
@@ -201,7 +209,7 @@ impl PyWorkshop {
         settings: SettingsDict,
     ) -> StandingTuple {
         let settings = settings.into();
-        match py.detach(|| self.0.check(&extension.0, &settings)) {
+        match py.detach(|| self.workshop.check(&extension.0, &settings)) {
             Standing::Fresh(artifact) => ("fresh", Some(artifact), None),
             Standing::Stale { last, why } => ("stale", Some(last), Some(why)),
             Standing::Missing => ("missing", None, None),
@@ -215,7 +223,7 @@ impl PyWorkshop {
         settings: SettingsDict,
     ) -> Option<PathBuf> {
         let settings = settings.into();
-        py.detach(|| self.0.published(&extension.0, &settings))
+        py.detach(|| self.workshop.published(&extension.0, &settings))
     }
 
     fn recorded(
@@ -246,14 +254,20 @@ impl PyWorkshop {
         let screen = PyScreen {
             show,
             width,
+            ended: self.ends.load(Ordering::Relaxed),
+            ends: Arc::clone(&self.ends),
             raised: Mutex::default(),
         };
-        let built = py.detach(|| self.0.build(&extension.0, &settings, &screen));
+        let built = py.detach(|| self.workshop.build(&extension.0, &settings, &screen));
         match built {
             Ok(built) => Ok((built.artifact, built.has_run, built.warnings)),
             Err(BuildError::Interrupted) => Err(screen.raised()),
             Err(error) => Err(build_error(py, &extension.0.module, &error)),
         }
+    }
+
+    fn end_builds(&self) {
+        self.ends.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -261,6 +275,9 @@ impl PyWorkshop {
 struct PyScreen {
     show: Py<PyAny>,
     width: Option<u16>,
+    /// How often builds had been ended when this one began.
+    ended: u64,
+    ends: Arc<AtomicU64>,
     raised: Mutex<Option<PyErr>>,
 }
 
@@ -294,6 +311,7 @@ impl Screen for PyScreen {
         if let Err(raised) = Python::attach(|py| py.check_signals()) {
             self.note(raised);
         }
-        self.raised.lock().is_ok_and(|kept| kept.is_some())
+        self.ends.load(Ordering::Relaxed) != self.ended
+            || self.raised.lock().is_ok_and(|kept| kept.is_some())
     }
 }

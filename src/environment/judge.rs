@@ -263,12 +263,8 @@ mod tests {
             package: "app".to_owned(),
             locations: vec![root.join("app")],
             first_party: vec!["app".to_owned()],
-            ignored: Vec::new(),
-            preload: Vec::new(),
             sys_path: vec![root],
-            site_folders: Vec::new(),
-            builtin_modules: Vec::new(),
-            stdlib_modules: Vec::new(),
+            ..ScanRequest::default()
         };
         let module = |name: &str, file: Option<&Path>| {
             let file = file.map(|file| file.to_string_lossy().into_owned());

@@ -9,7 +9,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -18,6 +18,8 @@ use std::time::Duration;
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Message, TargetKind};
 use crossbeam_channel::{unbounded, Receiver, RecvTimeoutError, Sender};
+use nix::sys::signal::{killpg, Signal};
+use nix::unistd::Pid;
 
 use super::error::BuildError;
 use super::sources::home_of;
@@ -183,6 +185,7 @@ impl Run<'_> {
             .args(link_arguments());
         self.surround(&mut command, screen.width());
         command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -266,8 +269,12 @@ fn read_text(mut stderr: impl Read, sender: &Sender<Said>) {
     }
 }
 
+/// Ends cargo with all that it has started: a compiler that goes on would keep its target folder locked.
 fn end(child: &mut Child) {
     // It has ended by itself, at worst.
+    if let Ok(group) = i32::try_from(child.id()) {
+        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
     let _ = child.kill();
     let _ = child.wait();
 }

@@ -58,6 +58,8 @@ pub struct ScanRequest {
     pub locations: Vec<PathBuf>,
     /// More names to treat as first-party (whole dotted parts); resolved on `sys_path` and scanned too.
     pub first_party: Vec<String>,
+    /// Files and folders that a watcher looks at besides: sources of Rust extensions. The scan does not.
+    pub watched: Vec<PathBuf>,
     /// Modules that are never preloaded (whole dotted parts: `a` covers `a.b`, and not `ab`).
     pub ignored: Vec<String>,
     /// Modules that are always preloaded, at the front of the set, in this order.

@@ -27,7 +27,12 @@ impl Plan {
     #[must_use]
     pub fn new(request: &ScanRequest, places: &BTreeSet<PathBuf>) -> Self {
         let mut plan = Self::default();
-        for place in request.locations.iter().chain(places) {
+        for place in request
+            .locations
+            .iter()
+            .chain(&request.watched)
+            .chain(places)
+        {
             plan.add_place(request, place);
         }
         for entry in &request.sys_path {
