@@ -251,6 +251,10 @@ class Extension:
         """A single `.rs` file, a crate, or a project of maturin."""
 
     @property
+    def by_maturin(self) -> bool:
+        """Whether only maturin can build it (cffi, uniffi, bin): it is installed then, and no file is loaded for it."""
+
+    @property
     def place(self) -> Path:
         """The `.rs` file, or the folder of the crate or project."""
 

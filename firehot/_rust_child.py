@@ -58,11 +58,18 @@ class _Given:
 
     def artifact(self, extension: Extension | _core.Extension, *, is_reload: bool = False) -> str:
         if isinstance(extension, Extension):
-            if not is_reload:
+            if extension.artifact and not is_reload:
                 return extension.artifact
-            found = self.real().workshop.at(extension.module, extension.place)
-            return self.real().artifact(found, is_reload=True)
+            return self.real().artifact(self._found(extension), is_reload=is_reload)
         return self.real().artifact(extension, is_reload=is_reload)
+
+    def _found(self, extension: Extension) -> _core.Extension:
+        """What the host means, as this process finds it itself."""
+        sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
+        for each in self.real().installed(sites):
+            if each.module == extension.module:
+                return each
+        return self.real().workshop.at(extension.module, extension.place)
 
 
 class Finder(_rust_finder.Finder):
@@ -84,6 +91,10 @@ class Finder(_rust_finder.Finder):
         from firehot._rust_load import spec_of
 
         return spec_of(name, given, self.builder, is_reload=target is not None)  # type: ignore[arg-type]
+
+    def _is_project(self, name: str) -> bool:
+        """The host has told of all that are installed."""
+        return False
 
 
 class Last:

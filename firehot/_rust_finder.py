@@ -159,6 +159,10 @@ class Finder:
             if sys._getframe(3).f_code.co_name == "_find_and_load_unlocked":
                 self._explain(name, path)
             return None
+        if extension.by_maturin:
+            # It is installed where others find it, once it is built.
+            self.builder.artifact(extension)
+            return None
         from firehot._rust_load import spec_of
 
         return spec_of(name, extension, self.builder, is_reload=target is not None, note=note)

@@ -18,7 +18,7 @@ from firehot._rust_settings import Settings
 from firehot.errors import EnvironmentClosedError, RustBuildError
 
 Given = list[tuple[str, str, str]]
-"""Module, published file, and the `.rs` file or folder that it comes from."""
+"""Module, published file (empty: who imports it builds it), and the `.rs` file or folder that it comes from."""
 
 _Stale = tuple[_core.Extension, Settings, "str | None"]
 _Outcome = tuple[_Stale, "str | BaseException"]
@@ -55,7 +55,7 @@ class Builds:
             if file is not None and (settings.prebuilt or (state == "fresh" and not settings.force)):
                 files[extension.module] = file
             # Without a build and a toolchain, the import says what to do; another project may never be imported.
-            elif settings.prebuilt or (extension.module in theirs and file is None):
+            elif settings.prebuilt or (extension.module in theirs and file is None and not extension.by_maturin):
                 continue
             elif _is_there(extension, self._builder.workshop):
                 stale.append((extension, settings, file))
@@ -71,7 +71,11 @@ class Builds:
                 errors.append(made)
         if errors:
             raise errors[0]
-        return [(each.module, files[each.module], str(each.place)) for each in extensions if each.module in files]
+        return [
+            (each.module, files.get(each.module, ""), str(each.place))
+            for each in extensions
+            if (each.module in files or each.module in theirs) and not each.by_maturin
+        ]
 
     def end(self) -> None:
         """Ends what is being built, for good."""

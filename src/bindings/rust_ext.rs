@@ -83,6 +83,11 @@ impl PyExtension {
     }
 
     #[getter]
+    fn by_maturin(&self) -> bool {
+        self.0.is_of_maturin()
+    }
+
+    #[getter]
     fn place(&self) -> PathBuf {
         self.0.place().to_owned()
     }
@@ -187,7 +192,7 @@ impl PyWorkshop {
         settings: SettingsDict,
     ) -> PyResult<ShownTuple> {
         let settings = settings.into();
-        let shown = py.detach(|| self.0.shown(&extension.0, &settings));
+        let shown = py.detach(|| self.workshop.shown(&extension.0, &settings));
         let shown = shown.map_err(|error| build_error(py, &extension.0.module, &error))?;
         Ok((
             shown.manifest,
@@ -233,7 +238,7 @@ impl PyWorkshop {
         settings: SettingsDict,
     ) -> Option<Vec<RecordedTuple>> {
         let settings = settings.into();
-        let files = py.detach(|| self.0.recorded(&extension.0, &settings))?;
+        let files = py.detach(|| self.workshop.recorded(&extension.0, &settings))?;
         let one = |(path, state): FileText| {
             let state = state
                 .map(|(size, mtime, ctime, inode, device, _)| (size, mtime, ctime, inode, device));

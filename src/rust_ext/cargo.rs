@@ -89,7 +89,7 @@ pub(super) fn find(settings: &Settings) -> Option<PathBuf> {
     all.find(|file| is_program(file))
 }
 
-fn is_program(file: &Path) -> bool {
+pub(super) fn is_program(file: &Path) -> bool {
     let found = file.metadata();
     file.is_absolute()
         && found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -110,17 +110,7 @@ impl Run<'_> {
             shown: self.shown.clone(),
             ..Heard::default()
         };
-        loop {
-            match said.recv_timeout(ATTENTION) {
-                Ok(said) => heard.hear(said, self.manifest, screen),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if screen.is_over() {
-                end(&mut child);
-                return Err(BuildError::Interrupted);
-            }
-        }
+        heed(&mut child, &said, &mut heard, self.manifest, screen)?;
         match child.wait() {
             Ok(status) => self.judge(status, heard),
             Err(source) => Err(BuildError::Spawn {
@@ -213,13 +203,69 @@ impl Run<'_> {
                 .env("CARGO_TERM_COLOR", "never")
                 .env("CARGO_TERM_PROGRESS_WHEN", "never"),
         };
-        // rustc and the linker are found by name.
-        let bin = self.cargo.parent().map(Path::to_owned);
-        let path =
-            env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
-        let path = env::split_paths(&path).chain(bin);
-        if let Ok(path) = env::join_paths(path) {
-            command.env("PATH", path);
+        add_path(command, self.cargo.parent());
+    }
+}
+
+/// rustc and the linker are found by name, also where there is no PATH.
+pub(super) fn add_path(command: &mut Command, bin: Option<&Path>) {
+    let path =
+        env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+    let path = env::split_paths(&path).chain(bin.map(Path::to_owned));
+    if let Ok(path) = env::join_paths(path) {
+        command.env("PATH", path);
+    }
+}
+
+/// Runs what speaks to people only; its last words are the error when it fails.
+pub(super) fn run_for_text(
+    mut command: Command,
+    program: &Path,
+    place: &Path,
+    screen: &dyn Screen,
+) -> Result<(), BuildError> {
+    let failed = |source| BuildError::Spawn {
+        cargo: program.to_owned(),
+        source,
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    let (sender, said) = unbounded();
+    if let Some(stdout) = child.stdout.take() {
+        let sender = sender.clone();
+        thread::spawn(move || read_text(stdout, &sender));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        thread::spawn(move || read_text(stderr, &sender));
+    }
+    let mut heard = Heard::default();
+    heed(&mut child, &said, &mut heard, Path::new(""), screen)?;
+    let status = child.wait().map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(BuildError::Failed {
+        place: place.to_owned(),
+        diagnostics: String::from_utf8_lossy(&heard.tail).into_owned(),
+    })
+}
+
+/// Hears to the end, or to that of the patience of the one who waits.
+fn heed(
+    child: &mut Child,
+    said: &Receiver<Said>,
+    heard: &mut Heard,
+    manifest: &Path,
+    screen: &dyn Screen,
+) -> Result<(), BuildError> {
+    loop {
+        match said.recv_timeout(ATTENTION) {
+            Ok(said) => heard.hear(said, manifest, screen),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if screen.is_over() {
+            end(child);
+            return Err(BuildError::Interrupted);
         }
     }
 }

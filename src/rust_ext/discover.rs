@@ -154,12 +154,21 @@ pub fn installed(path: &[PathBuf]) -> Vec<Extension> {
             match maturin::read(&root) {
                 // Who works on firehot has it installed so; it can't build what is building.
                 Ok(Some(extension)) if extension.module.starts_with("firehot.") => {}
-                Ok(extension) => found.extend(extension),
+                Ok(extension) => {
+                    found.extend(extension.map(|extension| in_site(extension, folder)))
+                }
                 Err(problem) => debug!("{} is left alone: {problem}", root.display()),
             }
         }
     }
     found
+}
+
+fn in_site(mut extension: Extension, folder: &Path) -> Extension {
+    if let Source::Project(project) = &mut extension.source {
+        project.site = Some(folder.to_owned());
+    }
+    extension
 }
 
 /// The folder that a `direct_url.json` says is installed editable.

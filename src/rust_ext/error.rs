@@ -22,6 +22,18 @@ pub enum BuildError {
         /// What was to be built.
         place: PathBuf,
     },
+    /// There is no maturin, and nothing else will do.
+    #[error("{} is no pyo3 project, so maturin has to build it, and there is none: pip install maturin", place.display())]
+    NoMaturin {
+        /// What was to be built.
+        place: PathBuf,
+    },
+    /// maturin has built, and installed nothing that can be found.
+    #[error("maturin builds {}, but it is not installed afterwards: use an interpreter of a virtual environment", place.display())]
+    NotInstalled {
+        /// What was built.
+        place: PathBuf,
+    },
     /// cargo can't be started.
     #[error("could not start {}", cargo.display())]
     Spawn {
@@ -71,6 +83,8 @@ impl BuildError {
         match self {
             Self::Failed { place, .. }
             | Self::NoCargo { place }
+            | Self::NoMaturin { place }
+            | Self::NotInstalled { place }
             | Self::NoArtifact { place }
             | Self::Locked { place, .. } => Some(place),
             Self::Problem(problem) => Some(problem.place()),

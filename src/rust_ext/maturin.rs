@@ -57,6 +57,7 @@ pub(super) fn read(root: &Path) -> Result<Option<Extension>, Problem> {
         cargo_arguments: cargo_arguments(&pyproject),
         distribution,
         root,
+        site: None,
     };
     Ok(Some(Extension {
         module: place_of(&module, is_mixed, project.bindings),

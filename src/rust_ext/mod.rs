@@ -17,6 +17,7 @@ mod error;
 mod fill;
 mod find;
 mod generate;
+mod handover;
 mod header;
 mod in_use;
 mod lexer;
@@ -80,6 +81,8 @@ pub struct Project {
     pub cargo_arguments: Vec<String>,
     /// The name of the distribution.
     pub distribution: String,
+    /// The folder that it is installed in, where that is known.
+    pub site: Option<PathBuf>,
 }
 
 /// How Python and Rust are bound in a project of maturin.
@@ -103,6 +106,12 @@ impl Extension {
             Source::File(path) | Source::Crate(path) => path,
             Source::Project(project) => &project.root,
         }
+    }
+
+    /// Whether maturin builds and installs it: then Python imports it as ever, if there is something to import.
+    #[must_use]
+    pub fn is_of_maturin(&self) -> bool {
+        handover::of_maturin(self).is_some()
     }
 
     /// Its Cargo.toml; none where that is generated.

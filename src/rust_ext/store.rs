@@ -290,7 +290,7 @@ pub(super) fn mark(cache: &Path) -> Result<(), BuildError> {
 }
 
 /// The outermost folder with a workspace above a manifest, or the crate's own.
-fn workspace(manifest: &Path) -> PathBuf {
+pub(super) fn workspace(manifest: &Path) -> PathBuf {
     let own = manifest.parent().unwrap_or(manifest);
     let is_workspace = |folder: &&Path| {
         let text = fs::read(folder.join("Cargo.toml")).unwrap_or_default();

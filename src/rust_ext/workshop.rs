@@ -15,7 +15,7 @@ use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
 use super::store::{mark, Manifest, Slot};
 use super::turn::Turn;
-use super::{in_use, sources, Extension, Interpreter, Settings, Source};
+use super::{handover, in_use, sources, Extension, Interpreter, Project, Settings, Source};
 use crate::protocol::findings::FileText;
 use crate::stamp::Touched;
 
@@ -129,9 +129,22 @@ impl Workshop {
                 });
             }
         }
+        if !settings.force {
+            if let Some(artifact) = self.adopt(&slot, extension, settings)? {
+                return Ok(Built {
+                    artifact,
+                    has_run: false,
+                    warnings: String::new(),
+                });
+            }
+        }
         let mut warnings = String::new();
         for _ in 0..ATTEMPTS {
-            let is_settled = self.build_once(&slot, extension, settings, screen, &mut warnings)?;
+            let is_settled = if let Some(project) = handover::of_maturin(extension) {
+                self.develop(&slot, extension, project, settings, screen)?
+            } else {
+                self.build_once(&slot, extension, settings, screen, &mut warnings)?
+            };
             if is_settled {
                 break;
             }
@@ -219,15 +232,8 @@ impl Workshop {
         }
         let dependencies = fs::read_to_string(outcome.artifact.with_extension("d"));
         let named = sources::read_dependencies(&dependencies.unwrap_or_default());
-        let mut named = sources::expand(named, &slot.target);
-        for package in sources::packages(&named) {
-            named.extend(sources::of_silent_script(&package));
-        }
-        if let Source::File(file) = &extension.source {
-            named.insert(file.clone());
-        }
-        let deciding = sources::deciding(&manifest, &named, extension.folder(), &cargo);
-        named.extend(deciding);
+        let named = sources::expand(named, &slot.target);
+        let named = self.all_of(named, extension, &manifest, &cargo, settings);
         // cargo writes its lock file itself.
         let (files, is_settled) = judge(named, &states, began, &manifest);
         let record = Manifest {
@@ -241,6 +247,117 @@ impl Workshop {
         slot.keep(&record)?;
         turn.end(&outcome.artifact, &slot.folder);
         Ok(is_settled)
+    }
+
+    /// Publishes what somebody has had maturin install after the last build, when it is of what the sources are now: a
+    /// `maturin develop --release` is not undone.
+    fn adopt(
+        &self,
+        slot: &Slot,
+        extension: &Extension,
+        settings: &Settings,
+    ) -> Result<Option<PathBuf>, BuildError> {
+        let installed = handover::installed(extension, &self.interpreter, settings);
+        let installed = installed.into_iter().find(|file| file.is_file());
+        let (Some(installed), Source::Project(project)) = (installed, &extension.source) else {
+            return Ok(None);
+        };
+        let state = Touched::now(&installed);
+        let known = self.known(slot);
+        if known.is_some_and(|known| known.files.contains(&state)) {
+            return Ok(None);
+        }
+        let Some(named) = handover::sources_of(project, &installed) else {
+            return Ok(None);
+        };
+        let cargo = cargo::find(settings).unwrap_or_default();
+        let named = self.all_of(named, extension, &project.manifest, &cargo, settings);
+        let files: Vec<Touched> = named.iter().map(|path| Touched::now(path)).collect();
+        let sources: Vec<Touched> = files
+            .iter()
+            .filter(|file| file.path() != installed)
+            .cloned()
+            .collect();
+        if !handover::is_newer(&installed, &sources) {
+            return Ok(None);
+        }
+        let artifact = slot.publish(&installed)?;
+        let record = Manifest {
+            artifact: artifact.clone(),
+            files: files.iter().map(Touched::to_record).collect(),
+            variables: sources::variables(),
+            cargo,
+            ..slot.new_manifest()
+        };
+        slot.keep(&record)?;
+        Ok(Some(slot.folder.join(artifact)))
+    }
+
+    /// One run of maturin; whether nothing was edited while it ran.
+    fn develop(
+        &self,
+        slot: &Slot,
+        extension: &Extension,
+        project: &Project,
+        settings: &Settings,
+        screen: &dyn Screen,
+    ) -> Result<bool, BuildError> {
+        let before = self.known(slot);
+        let states = snapshot(before.as_deref());
+        let began = SystemTime::now();
+        let variables = sources::variables();
+        forget_what_looks_old(slot, before.as_deref(), &project.manifest, settings.force);
+        let developed =
+            handover::develop(project, &self.interpreter, settings, &slot.target, screen)?;
+        let cargo = cargo::find(settings).unwrap_or_default();
+        let named = self.all_of(
+            developed.named,
+            extension,
+            &project.manifest,
+            &cargo,
+            settings,
+        );
+        let (files, is_settled) = judge(named, &states, began, &project.manifest);
+        let record = Manifest {
+            artifact: developed.record,
+            files: files.iter().map(Touched::to_record).collect(),
+            variables,
+            cargo,
+            ..slot.new_manifest()
+        };
+        slot.keep(&record)?;
+        Ok(is_settled)
+    }
+
+    /// All files that matter, by the sources that cargo has named.
+    fn all_of(
+        &self,
+        mut named: BTreeSet<PathBuf>,
+        extension: &Extension,
+        manifest: &Path,
+        cargo: &Path,
+        settings: &Settings,
+    ) -> BTreeSet<PathBuf> {
+        for package in sources::packages(&named) {
+            named.extend(sources::of_silent_script(&package));
+        }
+        match &extension.source {
+            Source::File(file) => {
+                named.insert(file.clone());
+            }
+            Source::Crate(_) => {}
+            Source::Project(project) => {
+                named.insert(project.root.join("pyproject.toml"));
+            }
+        }
+        named.extend(sources::deciding(
+            manifest,
+            &named,
+            extension.folder(),
+            cargo,
+        ));
+        named.extend(handover::installed(extension, &self.interpreter, settings));
+        named
     }
 
     pub(super) fn crate_of(
