@@ -27,8 +27,10 @@ mod problem;
 mod settings;
 mod shown;
 mod sources;
+mod states;
 mod store;
 mod syntax;
+mod tracked;
 mod turn;
 mod workshop;
 

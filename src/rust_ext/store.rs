@@ -9,6 +9,7 @@
 //!     - Only who holds the lock publishes. Who only reads takes none.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::Hasher;
 use std::io::{self, ErrorKind};
@@ -29,7 +30,7 @@ use crate::cache;
 use crate::protocol::findings::FileText;
 
 /// Says which layout a manifest has; another one is as none.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 const KEPT: usize = 8;
 const OLD: Duration = Duration::from_secs(3600);
 pub(super) const TAG: &str =
@@ -46,6 +47,9 @@ pub(super) struct Manifest {
     pub(super) artifact: PathBuf,
     /// All that went in, with its state before it was read; none when it changed while it was.
     pub(super) files: Vec<FileText>,
+    /// What the header says of further files, and which these were.
+    pub(super) globs: Vec<String>,
+    pub(super) tracked: BTreeSet<PathBuf>,
     pub(super) variables: Vec<(String, String)>,
     pub(super) cargo: PathBuf,
     /// Hashes of the warnings that were shown.
@@ -132,6 +136,8 @@ impl Slot {
             module: self.module.clone(),
             artifact: PathBuf::new(),
             files: Vec::new(),
+            globs: Vec::new(),
+            tracked: BTreeSet::new(),
             variables: Vec::new(),
             cargo: PathBuf::new(),
             shown: Vec::new(),

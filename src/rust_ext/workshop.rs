@@ -4,7 +4,7 @@
 //! the disk held; an edit while it ran shows as a difference, and is built as well.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,12 @@ use std::time::SystemTime;
 use super::cargo::{self, Run, Screen};
 use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
+use super::states::{forget_packages, forget_what_looks_old, judge, snapshot, Known};
 use super::store::{mark, Manifest, Slot};
 use super::turn::Turn;
-use super::{handover, in_use, sources, Extension, Interpreter, Project, Settings, Source};
+use super::{
+    handover, in_use, sources, tracked, Extension, Interpreter, Project, Settings, Source,
+};
 use crate::protocol::findings::FileText;
 use crate::stamp::Touched;
 
@@ -58,13 +61,6 @@ pub struct Workshop {
     read: Mutex<HashMap<PathBuf, (SystemTime, Arc<Known>)>>,
 }
 
-/// A manifest in the form in which it is compared.
-#[derive(Debug)]
-struct Known {
-    manifest: Manifest,
-    files: Vec<Touched>,
-}
-
 impl Workshop {
     /// `cache` is made when something is built.
     #[must_use]
@@ -96,13 +92,15 @@ impl Workshop {
         Some(slot.folder.join(&known.manifest.artifact)).filter(|file| file.is_file())
     }
 
-    /// What the last build depends on, file by file; none when there is none, or when it is stale for sure.
+    /// What the last build depends on, file by file; none when that is not all of it, or when it is stale for sure.
     #[must_use]
     pub fn recorded(&self, extension: &Extension, settings: &Settings) -> Option<Vec<FileText>> {
         let known = self.known(&self.slot(extension, settings))?;
         let is_sure = |(_, state): &FileText| state.is_none_or(|(.., young)| young == 0);
         let files = &known.manifest.files;
-        files.iter().all(is_sure).then(|| files.clone())
+        // What a glob may match is more than files.
+        let is_whole = known.manifest.globs.is_empty() && files.iter().all(is_sure);
+        is_whole.then(|| files.clone())
     }
 
     /// Builds what is stale, and publishes it; does nothing when somebody else has done so meanwhile.
@@ -176,6 +174,10 @@ impl Workshop {
             let why = format!("{} changed", file.path().display());
             return Standing::Stale { last, why };
         }
+        if known.manifest.tracked != tracked::files(&known.manifest.globs) {
+            let why = "files that its header tracks have come or gone".to_owned();
+            return Standing::Stale { last, why };
+        }
         if known.manifest.variables != sources::variables() {
             let why = "variables that cargo reads differ".to_owned();
             return Standing::Stale { last, why };
@@ -206,6 +208,8 @@ impl Workshop {
         let states = snapshot(before.as_deref());
         let began = SystemTime::now();
         let variables = sources::variables();
+        let globs = tracked::globs(extension);
+        let tracked = tracked::files(&globs);
         forget_what_looks_old(slot, before.as_deref(), &manifest, settings.force);
         let run = Run {
             cargo: &cargo,
@@ -233,11 +237,14 @@ impl Workshop {
         let dependencies = fs::read_to_string(outcome.artifact.with_extension("d"));
         let named = sources::read_dependencies(&dependencies.unwrap_or_default());
         let named = sources::expand(named, &slot.target);
-        let named = self.all_of(named, extension, &manifest, &cargo, settings);
+        let mut named = self.all_of(named, extension, &manifest, &cargo, settings);
+        named.extend(tracked.iter().cloned());
         // cargo writes its lock file itself.
-        let (files, is_settled) = judge(named, &states, began, &manifest);
+        let (files, is_settled) = judge(slot, named, &states, began, &manifest);
         let record = Manifest {
             artifact: slot.publish(&outcome.artifact)?,
+            globs,
+            tracked,
             files: files.iter().map(Touched::to_record).collect(),
             variables,
             cargo,
@@ -317,7 +324,7 @@ impl Workshop {
             &cargo,
             settings,
         );
-        let (files, is_settled) = judge(named, &states, began, &project.manifest);
+        let (files, is_settled) = judge(slot, named, &states, began, &project.manifest);
         let record = Manifest {
             artifact: developed.record,
             files: files.iter().map(Touched::to_record).collect(),
@@ -397,93 +404,4 @@ fn until_over(screen: &dyn Screen) -> Result<(), BuildError> {
         return Err(BuildError::Interrupted);
     }
     Ok(())
-}
-
-/// The states of the sources that are known, before cargo reads them.
-fn snapshot(known: Option<&Known>) -> BTreeMap<PathBuf, Touched> {
-    let files = known.into_iter().flat_map(|known| known.files.iter());
-    files
-        .map(|file| (file.path().to_owned(), Touched::now(file.path())))
-        .collect()
-}
-
-/// The states to remember, and whether they are those of what was built.
-fn judge(
-    named: BTreeSet<PathBuf>,
-    before: &BTreeMap<PathBuf, Touched>,
-    began: SystemTime,
-    manifest: &Path,
-) -> (Vec<Touched>, bool) {
-    let lock = manifest.with_file_name("Cargo.lock");
-    let mut is_settled = true;
-    let one = |path: PathBuf| {
-        let now = Touched::now(&path);
-        // Written by cargo itself, or by us.
-        if path.ends_with("Cargo.lock") || path == lock || path == *manifest {
-            return now;
-        }
-        let is_as_it_was = match before.get(&path) {
-            Some(before) => before == &now,
-            None => !now.has_changed_since(began),
-        };
-        if is_as_it_was {
-            return now;
-        }
-        is_settled = false;
-        match before.get(&path) {
-            Some(before) => before.clone(),
-            None => Touched::unknown(path),
-        }
-    };
-    let files = named.into_iter().map(one).collect();
-    (files, is_settled)
-}
-
-/// cargo builds what is newer than its last build, and nothing else: a source that was put back with its old date needs
-/// its memory of that package taken away.
-fn forget_what_looks_old(slot: &Slot, known: Option<&Known>, manifest: &Path, is_forced: bool) {
-    let built = fs::metadata(slot.manifest_file()).and_then(|found| found.modified());
-    let (Some(known), Ok(built)) = (known, built) else {
-        return;
-    };
-    let looks_old = |file: &&Touched| {
-        let date = Touched::now(file.path()).date();
-        file.has_changed() && date.is_some_and(|date| date <= built)
-    };
-    let mut packages = BTreeSet::new();
-    let old: BTreeSet<PathBuf> = known
-        .files
-        .iter()
-        .filter(looks_old)
-        .map(|file| file.path().to_owned())
-        .collect();
-    if is_forced || !old.is_empty() {
-        packages.extend(manifest.parent().map(Path::to_owned));
-    }
-    packages.extend(sources::packages(&old));
-    forget_packages(&slot.target, packages);
-}
-
-/// Has cargo build some packages anew, given by their folders.
-fn forget_packages(target: &Path, packages: BTreeSet<PathBuf>) {
-    let names: Vec<String> = packages
-        .iter()
-        .filter_map(|package| sources::package_name(package))
-        .collect();
-    if names.is_empty() {
-        return;
-    }
-    let profiles = fs::read_dir(target).into_iter().flatten().flatten();
-    for profile in profiles {
-        let prints = fs::read_dir(profile.path().join(".fingerprint"));
-        for print in prints.into_iter().flatten().flatten() {
-            let name = print.file_name();
-            let name = name.to_string_lossy();
-            let package = name.rsplit_once('-').map(|(package, _)| package);
-            if package.is_some_and(|package| names.iter().any(|each| each == package)) {
-                // Another builder may remove it as well.
-                let _ = fs::remove_dir_all(print.path());
-            }
-        }
-    }
 }

@@ -208,3 +208,19 @@ def test_what_a_repository_ignores_is_no_source(bench: Bench) -> None:
         bench.write("big.csv", "1")
         assert python("importlib.reload(fast).value()") == 1
     assert bench.runs() == 1
+
+
+def test_tracked_files_of_a_header_are_noticed(bench: Bench) -> None:
+    # What a macro reads by itself is unknown to cargo: the header names it.
+    bench.write("data/a.txt", "1")
+    bench.write("fast.rs", "// firehot:pyo3\n//d: data/*.txt\n" + file(1).partition("\n")[2])
+    with bench.python("import fast") as python:
+        runs = bench.runs()
+        bench.write("data/a.txt", "2")
+        python("importlib.reload(fast)")
+        assert bench.runs() == runs + 1
+        bench.write("data/b.txt", "1")
+        python("importlib.reload(fast)")
+        assert bench.runs() == runs + 2
+        python("importlib.reload(fast)")
+        assert bench.runs() == runs + 2
