@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Project, wait_until
+from support import Project, is_alive, wait_until
 
 from firehot import ChildError, EnvironmentClosedError, RustBuildError
 from firehot.environment import Environment
@@ -288,6 +290,34 @@ def test_closing_ends_a_build(project: Project, cargo: Cargo) -> None:
         assert time.monotonic() - began < 5
         with pytest.raises(EnvironmentClosedError):
             environment.run(max, [1, 2])
+
+
+def test_ctrl_c_ends_the_wait_for_a_build_and_cargo(project: Project, cargo: Cargo) -> None:
+    file = project.write("fast.rs", source(1))
+    module = f"{project.name}.fast"
+
+    def interrupt() -> None:
+        cargo.wait_for(before + 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with project.open() as environment:
+        assert environment.run(number_of, module) == 1
+        file.write_text(source(2))
+        cargo.hold()
+        before = len(cargo.runs)
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            environment.exec(number_of, module)
+        thread.join()
+        wait_until(lambda: not is_alive(cargo.runs[-1]), 5)
+        cargo.release()
+        assert environment.run(number_of, module) == 2
+
+
+def test_a_project_without_rust_gives_its_children_no_finder_in_front(project: Project) -> None:
+    with project.open() as environment:
+        assert environment.run(lambda: type(sys.meta_path[0]).__module__) != "firehot._rust_child"
 
 
 def test_two_crates_are_built_at_the_same_time(project: Project, cargo: Cargo) -> None:
