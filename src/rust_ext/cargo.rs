@@ -151,6 +151,19 @@ impl Run<'_> {
         })
     }
 
+    /// What the project asks for, but for a profile where the settings name one: cargo takes it once.
+    fn project_arguments(&self) -> impl Iterator<Item = &String> {
+        let is_ours = self.settings.release || self.settings.profile.is_some();
+        let at = self
+            .own_arguments
+            .iter()
+            .position(|each| each == "--profile");
+        let skipped = at.filter(|_| is_ours);
+        let all = self.own_arguments.iter().enumerate();
+        all.filter(move |(index, _)| skipped.is_none_or(|at| *index != at && *index != at + 1))
+            .map(|(_, each)| each)
+    }
+
     fn command(&self, screen: &dyn Screen) -> Command {
         let mut command = Command::new(self.cargo);
         command
@@ -164,7 +177,7 @@ impl Run<'_> {
             .arg(self.manifest)
             .arg("--target-dir")
             .arg(self.target)
-            .args(self.own_arguments)
+            .args(self.project_arguments())
             .args(self.settings.arguments());
         if let Some(jobs) = self.settings.jobs {
             command.arg("--jobs").arg(jobs.to_string());
@@ -387,5 +400,43 @@ impl Heard {
             &mut self.warnings
         };
         kept.push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_of_the_settings_takes_the_place_of_the_projects() {
+        let own = ["--features", "a", "--profile", "release", "--locked"].map(str::to_owned);
+        let interpreter = Interpreter {
+            executable: PathBuf::from("python"),
+            suffix: String::new(),
+            free_threaded: false,
+            venv: None,
+        };
+        let with = |settings: &Settings| {
+            let path = Path::new("/");
+            let run = Run {
+                cargo: path,
+                manifest: path,
+                target: path,
+                place: path,
+                cwd: path,
+                interpreter: &interpreter,
+                settings,
+                own_arguments: &own,
+                rustc_arguments: &[],
+                shown: HashSet::new(),
+            };
+            run.project_arguments().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(with(&Settings::default()), own);
+        let named = Settings {
+            profile: Some("dev".to_owned()),
+            ..Settings::default()
+        };
+        assert_eq!(with(&named), ["--features", "a", "--locked"]);
     }
 }
