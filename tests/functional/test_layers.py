@@ -31,9 +31,13 @@ def made() -> list[str]:
     return list(getattr(builtins, "made", []))
 
 
-def parent_of(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
+def parent_of(pid: int) -> int | None:
+    """`None` when it has ended: a template is replaced at any moment."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; the parent of a process is asked there")

@@ -74,11 +74,13 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, rust_cache: Path) -> Shell:
-    """With the cache of all tests that build."""
+def shell(tmp_path: Path, rust_cache: Path, rust_target: Path) -> Shell:
+    """With the cache of all tests that build, and the folder in which pyo3 is built."""
     folder = tmp_path / "a project é"
     folder.mkdir()
-    return Shell(folder, rust_cache)
+    made = Shell(folder, rust_cache)
+    made.variables["FIREHOT_RUST_TARGET_DIR"] = str(rust_target)
+    return made
 
 
 @pytest.fixture
@@ -286,8 +288,6 @@ def test_an_optimised_build_lies_beside_the_other(shell: Shell) -> None:
 
 
 def test_a_crate_and_a_mixed_project_build(shell: Shell) -> None:
-    # They share what they depend on; so they do where a workspace holds them.
-    shell.variables["FIREHOT_RUST_TARGET_DIR"] = str(shell.cache / "of-crates")
     (shell.folder / "Cargo.toml").write_text("[workspace]\n")
     shell.good("rust new one")
     shell.good("rust new my-two --mixed")
