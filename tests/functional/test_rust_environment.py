@@ -52,7 +52,8 @@ class Cargo:
         return [int(line) for line in self.log.read_text().split()]
 
     def wait_for(self, count: int) -> None:
-        wait_until(lambda: len(self.runs) >= count, 60)
+        wait_until(lambda: len(self.runs) >= count, 20)
+        assert len(self.runs) >= count
 
     def hold(self) -> None:
         self.gate.touch()
@@ -311,6 +312,7 @@ def test_ctrl_c_ends_the_wait_for_a_build_and_cargo(project: Project, cargo: Car
             environment.exec(number_of, module)
         thread.join()
         wait_until(lambda: not is_alive(cargo.runs[-1]), 5)
+        assert not is_alive(cargo.runs[-1])
         cargo.release()
         assert environment.run(number_of, module) == 2
 
