@@ -15,7 +15,7 @@ from benches.environments import ROOT
 from benches.rows import GROUPS
 from benches.runner.statistics import Spread
 from benches.runner.table import Row
-from benches.stacks import OLD, STACKS
+from benches.stacks import OLD, RUST, STACKS
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 FACTS = ROOT / "docs" / "benchmarks.json"
@@ -73,6 +73,7 @@ TITLES = {
     "scan": "Scan",
     "memory": "Memory",
     "growth": "Growth",
+    "rust": "Rust extensions",
 }
 
 _WORDS = """\
@@ -103,7 +104,13 @@ _WORDS = """\
 - **memory**: `/proc/PID/smaps_rollup` of a child that has run the function and stays, and of the process that forked
   it.
 - **growth**: a third-party module that keeps written memory; one that imports so many tiny modules; so many more files
-  in the project, which no run imports."""
+  in the project, which no run imports.
+- **Rust** ({rust}): *the hook is loaded*: import and installation in a new interpreter. *An unrelated import, added*:
+  what the hook takes to say that a module is none of its. *Import with nothing changed*: a new process imports a built
+  extension, with its package; *no hook* is the import of the same file. *Edit to result*: from the write of the Rust
+  source to the result of its function, in an environment or after a reload; rustimport and maturin-import-hook in a new
+  process, since that is what their users start; *cargo alone* builds a copy of the crate after the same edit and loads
+  nothing."""
 
 
 def merge(name: str, rows: list[Row]) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def write(facts: Mapping[str, Any]) -> None:
         machine=_machines(facts),
         targets=_targets(rows),
         groups="\n\n".join(_group(name, group["rows"]) for name, group in facts["groups"].items()),
-        words=_WORDS.format(old=OLD),
+        words=_WORDS.format(old=OLD, rust=", ".join(line.replace("==", " ") for line in RUST if "==" in line)),
         stacks=_stacks(facts["versions"]),
     )
     PAGE.write_text(page, "utf-8")

@@ -30,7 +30,7 @@ def imp(name: str, settings: Settings | None) -> ModuleType:
     if parent:
         __import__(parent)
         path = sys.modules[parent].__path__
-    sites = [entry for entry in sys.path if entry.endswith("-packages")]
+    sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
     extension = builder.find(name, path) or _named(builder.installed(sites), name)
     if extension is None:
         reasons = builder.reasons(name, path)

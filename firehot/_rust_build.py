@@ -41,11 +41,11 @@ class Builder:
 
     def find(self, name: str, path: Sequence[str]) -> _core.Extension | None:
         """The extension that an import of `name` means, if it is one."""
-        return self.workshop.find(name, [os.path.abspath(entry) for entry in path])
+        return self.workshop.find(name, [os.path.abspath(entry) for entry in path if type(entry) is str])
 
     def reasons(self, name: str, path: Sequence[str]) -> list[str]:
         """Why a Rust source that is there is not imported."""
-        return self.workshop.reasons(name, [os.path.abspath(entry) for entry in path])
+        return self.workshop.reasons(name, [os.path.abspath(entry) for entry in path if type(entry) is str])
 
     def installed(self, sites: Sequence[str]) -> list[_core.Extension]:
         """Projects that are installed editable."""

@@ -92,9 +92,8 @@ class Finder(_rust_finder.Finder):
 
         return spec_of(name, given, self.builder, is_reload=target is not None)  # type: ignore[arg-type]
 
-    def _is_project(self, name: str) -> bool:
+    def _look_for_projects(self) -> None:
         """The host has told of all that are installed."""
-        return False
 
 
 class Last:
@@ -125,6 +124,8 @@ def install(extensions: Sequence[tuple[str, str, str]]) -> None:
 def _is_hidden(name: str, root: str) -> bool:
     """Whether a folder before the extension's own has something of that name, as the folder of a script may."""
     for entry in sys.path:
+        if type(entry) is not str:
+            continue
         folder = os.path.abspath(entry)
         if folder == root:
             return False

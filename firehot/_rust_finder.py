@@ -2,7 +2,7 @@
 
 It stands at the head of `sys.meta_path`, so every import of a process passes here: an unrelated one costs a `stat` of
 each folder of `sys.path` that may hold Rust. Folders of installed packages and of the standard library hold projects
-only that are installed editable; these are known by name.
+only that are installed editable; these are known by name, and looked for ten times a second at most.
 
 Invariant: what is remembered of a folder was listed after its mtime was taken; a folder that has just changed is not
 remembered, since a further change may not show in that.
@@ -11,8 +11,8 @@ remembered, since a further change may not show in that.
 # No `from __future__ import annotations`, for the sake of each interpreter's start: that is one more file to load.
 import os
 import sys
-import time
 from _thread import get_ident
+from time import monotonic, time_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # A file system's clock ticks every 4 ms (ext4 with 250 Hz) to 10 ms; FAT's is not for source files.
 _YOUNG = 20_000_000
 _LIBRARY = os.path.dirname(os.__file__)
+_LOOK_SECONDS = 0.1
 _NOTHING: frozenset[str] = frozenset()
 _EMPTY = (-1, _NOTHING)
 """Of a folder that is never looked at again."""
@@ -43,6 +44,8 @@ class Finder:
         self._settings = settings
         self._folders: dict[str, tuple[int, frozenset[str]]] = {}
         self._projects: dict[str, _core.Extension] = {}
+        self._sites: dict[str, int] = {}
+        self._next_look = 0.0
         self._packages: frozenset[str] = _NOTHING
         # Imported by their place: a reload asks for them by name.
         self.placed: dict[str, _core.Extension] = {}
@@ -67,6 +70,8 @@ class Finder:
         self._working.add(thread)
         try:
             if path is None:
+                if monotonic() > self._next_look:
+                    self._look_for_projects()
                 if not self._may_hold(sys.path, name) and not self._is_known(name):
                     return None
             else:
@@ -81,9 +86,11 @@ class Finder:
     def invalidate_caches(self) -> None:
         """Forgets what it knows of folders."""
         self._folders.clear()
+        self._sites.clear()
+        self._next_look = 0.0
 
     def _may_hold(self, path: "Sequence[str]", name: str) -> bool:
-        """Whether a folder has `name.rs`, or a crate `name`; where packages are installed, it looks for projects."""
+        """Whether a folder has `name.rs`, or a crate `name`."""
         folders = self._folders
         stat = os.stat
         for entry in path:
@@ -107,11 +114,7 @@ class Finder:
         return name in self._projects or name in self._packages or name in self.placed
 
     def _list(self, entry: str, mtime: int) -> tuple[int, frozenset[str]]:
-        if entry.endswith("-packages"):
-            listed = self._folders[entry] = (mtime, _NOTHING)
-            self._take_projects()
-            return listed
-        if entry.startswith(_LIBRARY) or entry.endswith(".zip"):
+        if entry.startswith(_LIBRARY) or entry.endswith((".zip", "-packages")):
             self._folders[entry] = _EMPTY
             return _EMPTY
         names = set()
@@ -126,14 +129,27 @@ class Finder:
             return _EMPTY
         listed = (mtime, frozenset(names))
         # A crate's Cargo.toml may come later than its folder.
-        if time.time_ns() - mtime > _YOUNG:
+        if time_ns() - mtime > _YOUNG:
             self._folders[entry] = listed
         return listed
 
-    def _take_projects(self) -> None:
-        """Projects of maturin that are installed editable, and the packages that hold them."""
-        sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
-        projects = self.builder.installed(sites) if any(map(_has_projects, sites)) else []
+    def _look_for_projects(self) -> None:
+        """Projects of maturin that are installed editable, and the packages that hold them.
+
+        One that is installed a moment later is imported as it was installed: that is what its sources are.
+        """
+        self._next_look = monotonic() + _LOOK_SECONDS
+        sites = {}
+        for entry in sys.path:
+            if type(entry) is str and entry.endswith("-packages"):
+                try:
+                    sites[entry] = os.stat(entry).st_mtime_ns
+                except OSError:
+                    continue
+        if sites == self._sites:
+            return
+        self._sites = sites
+        projects = self.builder.installed(list(sites)) if any(map(_has_projects, sites)) else []
         self._projects = {extension.module: extension for extension in projects}
         self._packages = frozenset(name.partition(".")[0] for name in self._projects if "." in name)
 
@@ -146,7 +162,7 @@ class Finder:
             return None
         note = None
         if extension is None:
-            places = sys.path if path is None else path
+            places = [entry for entry in (sys.path if path is None else path) if type(entry) is str]
             if target is None and self._settings is not None:
                 from firehot._rust_quick import Note
 

@@ -12,6 +12,8 @@ def venv() -> "str | None":
     if named and os.path.isfile(os.path.join(named, "pyvenv.cfg")):
         return named
     for entry in sys.path:
+        if type(entry) is not str:
+            continue
         # lib/python3.11/site-packages
         root = os.path.dirname(os.path.dirname(os.path.dirname(entry)))
         if entry.endswith("site-packages") and os.path.isfile(os.path.join(root, "pyvenv.cfg")):

@@ -172,7 +172,7 @@ class RustProject:
 
     def _look_near(self) -> None:
         dates = self._dates()
-        sites = [entry for entry in sys.path if entry.endswith("-packages")]
+        sites = [entry for entry in sys.path if type(entry) is str and entry.endswith("-packages")]
         found = {extension.module: extension for extension in self._finder.installed(sites)}
         found |= {extension.module: extension for extension in self._beside()}
         with self._lock:
