@@ -114,13 +114,14 @@ def test_a_builder_that_is_killed_at_any_moment_leaves_a_usable_cache(bench: Ben
             if attempt % 3 == 2:
                 # cargo itself, and not its builder.
                 pid = int((bench.aside / "runs").read_text().split()[-1])
-                kill_after(chance.uniform(0, 1.0), pid)
+                kill_after(chance.uniform(0, 0.4), pid)
                 try:
                     python.answer()
                 except Raised as raised:
                     assert raised.kind == "RustBuildError" and "signal: 9" in raised.text
             else:
-                kill_after(chance.uniform(0, 1.2), python.process.pid)
+                # A build takes a quarter of a second.
+                kill_after(chance.uniform(0, 0.5), python.process.pid)
                 python.process.wait()
         if attempt % 10 in (0, 5, 9):
             with bench.python("import fast") as python:

@@ -202,6 +202,7 @@ def test_an_installed_project_is_built_before_the_call_and_never_in_the_template
     assert symbols(answer["built"]) == symbols(answer["installed"]) != set()
 
 
+@pytest.mark.long
 def test_an_optimised_build_that_somebody_has_installed_is_used_until_the_next_edit(
     venv: Venv, app: Path, tmp_path: Path
 ) -> None:

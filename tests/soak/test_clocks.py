@@ -172,6 +172,10 @@ READ_FOR_AGES = {
     "src/scan/disk.rs": 3,
     "src/scan/scanner.rs": 2,
     "src/scan/store.rs": 1,
+    "src/rust_ext/handover.rs": 1,
+    "src/rust_ext/store.rs": 1,
+    "src/rust_ext/workshop.rs": 2,
+    "firehot/_rust_finder.py": 1,
     "firehot/_stamp.py": 2,
     "firehot/_learn.py": 1,
 }
