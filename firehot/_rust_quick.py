@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _COUNTING = ("CARGO", "RUST", "FIREHOT_RUST_", "CC", "CFLAGS", "PYO3_", "VIRTUAL_ENV", "XDG_CACHE_HOME", "HOME", "PATH")
 LIMIT = 400
-"""The engine compares more files than so many faster than Python does, though it has to be loaded."""
+"""Of more files than so many the engine is asked: it compares them faster, though it has to be loaded."""
 
 
 class Note:

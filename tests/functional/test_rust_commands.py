@@ -272,7 +272,6 @@ def test_one_that_fails_does_not_stop_the_others(shell: Shell) -> None:
     assert (problem["place"], "cdylib" in problem["why"]) == (f"{shell.folder}/none", True)
 
 
-@pytest.mark.long
 def test_an_optimised_build_lies_beside_the_other(shell: Shell) -> None:
     shell.good("rust new good.rs")
     shell.good("rust build")

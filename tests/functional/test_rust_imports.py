@@ -127,7 +127,6 @@ def test_an_import_of_something_else_is_none_of_its_business(bench: Bench) -> No
     assert os.listdir(bench.folder) and bench.runs() == 0
 
 
-@pytest.mark.long
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="pyo3 0.23 knows no newer interpreter")
 def test_extensions_of_an_older_pyo3_are_reloaded_too(bench: Bench) -> None:
     # These make their module in one phase: one for each library that is loaded, and it is that again.

@@ -202,11 +202,12 @@ def test_an_installed_project_is_built_before_the_call_and_never_in_the_template
     assert symbols(answer["built"]) == symbols(answer["installed"]) != set()
 
 
-@pytest.mark.long
 def test_an_optimised_build_that_somebody_has_installed_is_used_until_the_next_edit(
     venv: Venv, app: Path, tmp_path: Path
 ) -> None:
-    source = make(app / "quick", "quick", mixed=True)
+    # What is optimised without optimising is built sooner.
+    release = "[profile.release]\nopt-level = 0\n"
+    source = make(app / "quick", "quick", mixed=True, cargo=PYO3 + release)
     venv.develop(app / "quick")
     wrapper, log = tmp_path / "cargo", tmp_path / "log"
     log.touch()
