@@ -142,6 +142,12 @@ def pack(
     return buffer.getvalue()
 
 
+def pack_program(state: dict[str, Any]) -> bytes:
+    """The body of a `call` that runs a program: `state["program"]` says which."""
+    head = pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTHS.pack(len(head), 0) + head
+
+
 def cloudpickle_folder(body: bytes) -> str | None:
     """Where cloudpickle lies, if the packed call holds anything by value."""
     if not is_by_value(body):

@@ -35,8 +35,9 @@ class Engine:
     """One package's scanner and template, and the thread that owns them.
 
     Args:
-        scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `first_party`,
-            `ignored`, `preload` (names), `sys_path`, `site_folders` (absolute folders), `builtin_modules`,
+        scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `own_folders` (what
+            lies in one and is not installed is first-party), `only_reached` (whether only the locations and what their
+            imports reach is scanned, not all of a package's folder), `first_party`, `ignored`, `preload` (names), `sys_path`, `site_folders` (absolute folders), `builtin_modules`,
             `stdlib_modules` (names).
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
@@ -62,6 +63,25 @@ class Engine:
         setup: Callable[[list[str]], bytes],
         launch: _Launch,
     ) -> Engine: ...
+    def exec_if_warm(self, name: str, call: bytes, stdio: Stdio, host: _Launch) -> tuple[Ticket | None, str]:
+        """Forks a child for a program if there is a template for it now; builds none, and waits for the fork only.
+
+        The child leads a process group of its own, which gets the signals of `Ticket.signal` and `stop`.
+
+        Args:
+            name: For messages.
+            call: Body of the `call` message, from `firehot._call.pack_program`.
+            stdio: What becomes its stdin, stdout and stderr.
+            host: What the program shall find, and its template must have been started with where imports have read it.
+
+        Returns:
+            The ticket, or `None` and why there is no template for it.
+
+        Raises:
+            ForkError: The system refused another process.
+            EnvironmentClosedError: The engine is closed.
+        """
+
     def update(self, launch: _Launch) -> bool:
         """Scans again and builds a new template when the import set, or anything the template has read, has changed.
 
@@ -147,6 +167,63 @@ class Pump:
         """
 
 @final
+class Stdio:
+    """A client's stdin, stdout and stderr, as they came."""
+
+    def close(self) -> None:
+        """Lets them go: a child that has them keeps them."""
+
+class Connection:
+    """The socket to one client of this user. One thread may read while another writes."""
+
+    def receive(self) -> tuple[bytes, bytes] | None:
+        """Header and body of the next frame, waiting for it; `None` when the client is gone.
+
+        Raises:
+            OSError: What comes is no frame.
+        """
+
+    def take_stdio(self) -> Stdio | None:
+        """The three descriptors that came with what was received; `None` when there were not three."""
+
+    def send(self, header: bytes, body: bytes = b"") -> None:
+        """Sends a frame.
+
+        Raises:
+            OSError: The client is gone.
+        """
+
+    def close(self) -> None:
+        """Ends the connection, and the wait of a thread in `receive`."""
+
+class Listener:
+    """What a daemon listens on, and the lock that says that it is the daemon."""
+
+    @staticmethod
+    def open(socket: str, lock: str, told: bytes) -> Listener | None:
+        """Takes the lock and listens; `None` when another process has the lock.
+
+        Args:
+            socket: Where clients connect.
+            lock: The file that is locked; its holder is the daemon.
+            told: What is left in that file for those who list daemons.
+
+        Raises:
+            OSError: The system says no.
+        """
+
+    def wait(self, timeout: float | None = None) -> Connection | None:
+        """The next client; `None` when it was rung, a signal came, or `timeout` seconds are over."""
+
+    def waker(self) -> int:
+        """A byte written to this descriptor ends a wait: for `signal.set_wakeup_fd`."""
+
+    def ring(self) -> None:
+        """Ends a wait, from another thread."""
+
+    def leave(self) -> None:
+        """Takes the socket away; the lock stays until the object goes."""
+
 class Ticket:
     """One child: what its waiters wait on."""
 
@@ -185,6 +262,9 @@ class Ticket:
         Returns:
             False when `timeout` seconds are over.
         """
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to the child, or to its process group if it is a program; nothing when it has ended."""
 
     def claim(self) -> None:
         """Says that somebody knows of the child; one whose ticket is dropped unclaimed is stopped."""

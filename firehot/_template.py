@@ -23,7 +23,7 @@ import sys
 import time
 from contextlib import suppress
 from pickle import loads as _unpickle
-from posix import _exit, close, dup2, getpid, kill, read, waitpid
+from posix import _exit, close, dup2, getpid, kill, killpg, read, waitpid
 from select import poll as Poll
 from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
@@ -150,11 +150,8 @@ class Template:
         elif kind == "fork":
             self._fork(message)
         elif kind == "signal":
-            pid = self._pids.get(message["id"])
-            # It may have changed its user.
-            with suppress(PermissionError):
-                if pid is not None:
-                    kill(pid, message["signal"])
+            if (pid := self._pids.get(message["id"])) is not None:
+                _send_signal(pid, message["signal"], group=message["group"])
         elif kind == "retire":
             self._retiring = True
 
@@ -376,6 +373,20 @@ class Template:
                 poll.poll(int(left * 1000))
                 with suppress(BlockingIOError):
                     read(self._wake_read, 4096)
+
+
+def _send_signal(pid: int, number: int, *, group: bool) -> None:
+    if group:
+        # A part of it may have changed its user; and it may not have come so far as to have one.
+        with suppress(PermissionError):
+            try:
+                killpg(pid, number)
+                return
+            except ProcessLookupError:
+                pass
+    # It may have changed its user.
+    with suppress(PermissionError):
+        kill(pid, number)
 
 
 def _decode(text: str) -> str:

@@ -15,6 +15,7 @@
 //! | [`rust_ext`] | a project's Rust extensions: which there are, whether their build holds, the build | loading them |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
 //! | [`cli`] | the arguments of the command `firehot` -> a typed command | executing it |
+//! | [`daemon`] | the daemon's listening socket, its lock, and the connections of clients | what requests mean |
 //! | `cache` | a file in the user's cache folder, read and replaced whole | its content |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
@@ -24,6 +25,7 @@
 
 mod cache;
 pub mod cli;
+pub mod daemon;
 pub mod environment;
 pub mod error;
 pub mod protocol;

@@ -215,9 +215,12 @@ fn to_template() -> impl Strategy<Value = ToTemplate> {
                     .collect();
                 ToTemplate::Preload { imports, trial }
             }),
-        (any::<u64>(), any::<i32>()).prop_map(|(id, signal)| ToTemplate::Signal {
-            id: ChildId(id),
-            signal
+        (any::<u64>(), any::<i32>(), any::<bool>()).prop_map(|(id, signal, group)| {
+            ToTemplate::Signal {
+                id: ChildId(id),
+                signal,
+                group,
+            }
         }),
         (any::<u64>(), prop::option::of(some_text())).prop_map(|(id, cloudpickle)| {
             ToTemplate::Fork {

@@ -11,9 +11,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::caller::Attendant;
+use super::daemon::PyStdio;
 use super::ticket::{limit, PyTicket};
 use super::watch::PyWatch;
-use crate::environment::{Call, Caller, Config, Environment, Opened};
+use crate::environment::{Call, Caller, Config, Environment, Opened, Warm};
 use crate::error::Error;
 use crate::scan::ScanRequest;
 use crate::supervisor::dispatcher::Exec;
@@ -46,6 +47,8 @@ fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
 struct ScanDict {
     package: String,
     locations: Vec<PathBuf>,
+    own_folders: Vec<PathBuf>,
+    only_reached: bool,
     first_party: Vec<String>,
     watched: Vec<PathBuf>,
     ignored: Vec<String>,
@@ -78,6 +81,8 @@ impl From<ScanDict> for ScanRequest {
         Self {
             package: scan.package,
             locations: scan.locations,
+            own_folders: scan.own_folders,
+            only_reached: scan.only_reached,
             first_party: scan.first_party,
             watched: scan.watched,
             ignored: scan.ignored,
@@ -184,6 +189,7 @@ impl Engine {
             name,
             call: Arc::new(call),
             mode,
+            stdio: None,
             timeout: limit(timeout)?,
             cloudpickle,
             template: TemplateId(0),
@@ -199,6 +205,41 @@ impl Engine {
             let dispatcher = self.environment.dispatcher().clone();
             let ticket = attendant.convert(ticket)?;
             Ok(PyTicket::new(ticket, dispatcher))
+        })
+    }
+
+    /// Runs a program if there is a template for it now: a ticket, or why there is none.
+    #[pyo3(signature = (name, call, stdio, host))]
+    fn exec_if_warm(
+        &self,
+        py: Python<'_>,
+        name: String,
+        call: Vec<u8>,
+        stdio: &PyStdio,
+        host: &Bound<'_, PyAny>,
+    ) -> PyResult<(Option<PyTicket>, String)> {
+        let exec = Exec {
+            name,
+            call: Arc::new(call),
+            mode: Mode::Given,
+            stdio: Some(stdio.share()?),
+            timeout: None,
+            cloudpickle: None,
+            template: TemplateId(0),
+        };
+        let call = Call {
+            exec,
+            host: launch_from(host)?,
+            own: None,
+        };
+        py.detach(|| {
+            let attendant = Attendant::new(&self.setup);
+            let warm = self.environment.exec_if_warm(call, &attendant);
+            let dispatcher = self.environment.dispatcher().clone();
+            Ok(match attendant.convert(warm)? {
+                Warm::Runs(ticket) => (Some(PyTicket::new(ticket, dispatcher)), String::new()),
+                Warm::Cold(reason) => (None, reason),
+            })
         })
     }
 

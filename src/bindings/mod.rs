@@ -4,6 +4,7 @@
 
 mod caller;
 mod cli;
+mod daemon;
 mod engine;
 mod errors;
 mod logging;
@@ -53,6 +54,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
     module.add_class::<watch::PyWatch>()?;
+    module.add_class::<daemon::PyListener>()?;
+    module.add_class::<daemon::PyConnection>()?;
+    module.add_class::<daemon::PyStdio>()?;
     module.add_class::<rust_ext::PyExtension>()?;
     module.add_class::<rust_ext::PyWorkshop>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;

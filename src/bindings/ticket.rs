@@ -131,6 +131,10 @@ impl PyTicket {
         })
     }
 
+    fn signal(&self, number: i32) -> PyResult<()> {
+        Ok(self.dispatcher.signal(self.ticket.id, number)?)
+    }
+
     fn watch(&self) -> PyResult<bool> {
         Ok(self.ticket.watch()?)
     }

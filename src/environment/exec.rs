@@ -22,6 +22,7 @@ use crate::supervisor::template::{Launch, TemplateId};
 
 /// A template that dies again and again right after it became ready is not started forever.
 const REVIVALS: usize = 2;
+const NOT_READY: &str = "the template is not ready yet";
 
 /// A call: what to run, and the state that it shall find.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ pub struct Call {
     pub host: Launch,
     /// How to start one for this call, when its variables or its directory are not the host's.
     pub own: Option<Launch>,
+}
+
+/// How a call went that nothing was built for.
+#[derive(Debug)]
+pub enum Warm {
+    /// In a child.
+    Runs(Arc<Ticket>),
+    /// There is no template for it now; why.
+    Cold(String),
 }
 
 /// Templates for a call.
@@ -92,6 +102,41 @@ impl Environment {
                     let found = whole.changes(host(&call.host));
                     fresh.extend(self.rebuild(&whole, &call, reason, &found, caller)?);
                 }
+            }
+        }
+    }
+
+    /// Runs something in a child if there is a template for it now; builds none. `call.own` counts for nothing: `call.host`
+    /// says what the call shall find. Waits for the fork.
+    ///
+    /// # Errors
+    /// [`Error::Fork`], [`Error::Closed`], [`Error::System`], [`Error::Interrupted`]; nothing runs then.
+    pub fn exec_if_warm(&self, mut call: Call, caller: &dyn Caller) -> Result<Warm, Error> {
+        self.check_owner()?;
+        self.note_call();
+        loop {
+            let Some(main) = self.serving().main.clone() else {
+                return Ok(Warm::Cold(NOT_READY.to_owned()));
+            };
+            let own = main.below(Kind::Own);
+            let differs = main.context_changes(host(&call.host));
+            let chain = match differs.lowest() {
+                None => main.clone(),
+                // Where only the project's own modules have read it, the call imports these itself.
+                Some(lowest) => match main.lowest(lowest).filter(|_| lowest >= own) {
+                    Some(chain) => chain,
+                    None => return Ok(Warm::Cold(describe(&differs.all()))),
+                },
+            };
+            call.exec.template = chain.id();
+            match self.fork(&call.exec, &chain, false, caller)? {
+                Try::Runs(ticket) => return Ok(Warm::Runs(ticket)),
+                Try::Stale(found) if found.lowest().is_some_and(|lowest| lowest >= own) => {
+                    self.mend(&main, &call, &found, caller)?;
+                }
+                Try::Stale(found) => return Ok(Warm::Cold(describe(&found.all()))),
+                Try::Gone => {}
+                Try::Dead(how) => return Ok(Warm::Cold(format!("the template {how}"))),
             }
         }
     }

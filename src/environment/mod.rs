@@ -37,7 +37,7 @@ use crossbeam_channel::RecvTimeoutError;
 use self::asides::Asides;
 use self::background::{Builder, News};
 use self::chain::{Chain, Found};
-pub use self::exec::Call;
+pub use self::exec::{Call, Warm};
 use self::learned::Learned;
 use self::left_out::LeftOut;
 use self::lessons::Lessons;

@@ -83,6 +83,8 @@ pub enum ToTemplate {
         id: ChildId,
         /// Its number.
         signal: i32,
+        /// Whether it is for the child's process group, if that has one of its own.
+        group: bool,
     },
     /// Fork no more and exit when the last child has ended.
     Retire {},

@@ -38,6 +38,8 @@ pub(super) struct Ownership<R> {
     /// Where the interpreter searches, then the roots that it does not.
     pub(super) entries: Vec<PathBuf>,
     sites: Vec<PathBuf>,
+    /// The user's own, besides.
+    own_folders: Vec<PathBuf>,
     /// What was worked out before: the same few modules are imported over and over.
     known: RefCell<HashMap<String, Owner>>,
 }
@@ -46,6 +48,7 @@ impl<R: Deref<Target = ScanRequest>> Ownership<R> {
     pub(super) fn new(request: R) -> Self {
         let mut entries = real(&request.sys_path);
         let sites = real(&request.site_folders);
+        let own_folders = real(&request.own_folders);
         let locations: Vec<PathBuf> = request.locations.iter().map(|l| real_name(l)).collect();
         let mut roots = Vec::new();
         for location in &locations {
@@ -71,6 +74,7 @@ impl<R: Deref<Target = ScanRequest>> Ownership<R> {
             roots,
             entries,
             sites,
+            own_folders,
             known: RefCell::default(),
         }
     }
@@ -85,6 +89,7 @@ impl<R: Deref<Target = ScanRequest>> Ownership<R> {
                 roots,
                 entries,
                 sites,
+                own_folders,
                 known: _,
             } = it;
             [
@@ -93,6 +98,7 @@ impl<R: Deref<Target = ScanRequest>> Ownership<R> {
                 roots.clone(),
                 entries.clone(),
                 sites.clone(),
+                own_folders.clone(),
             ]
         };
         facts(self) == facts(other)
@@ -183,6 +189,7 @@ impl<R: Deref<Target = ScanRequest>> Ownership<R> {
         // A script in the package's own folder puts that folder on the path.
         self.roots.iter().any(|root| root == entry)
             || self.locations.iter().any(|own| entry.starts_with(own))
+            || self.own_folders.iter().any(|own| path.starts_with(own))
     }
 
     /// Whether the file or folder lies among installed distributions, where ignore rules tell nothing.

@@ -56,6 +56,12 @@ pub struct ScanRequest {
     pub package: String,
     /// The package's folders (a namespace package may have several), or its single file.
     pub locations: Vec<PathBuf>,
+    /// Folders with all that is the user's own below them, besides the source root: what lies in one, and is not
+    /// installed, is first-party.
+    pub own_folders: Vec<PathBuf>,
+    /// Whether the files of the locations, and those that their imports reach, are all: not what else lies in the
+    /// folders of a package that is reached.
+    pub only_reached: bool,
     /// More names to treat as first-party (whole dotted parts); resolved on `sys_path` and scanned too.
     pub first_party: Vec<String>,
     /// Files and folders that a watcher looks at besides: sources of Rust extensions. The scan does not.

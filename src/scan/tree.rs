@@ -256,7 +256,8 @@ impl Growing<'_> {
                 continue;
             }
             // Above the package only what importing it runs, not the neighbours.
-            let above = covers(name, &self.tree.request.package);
+            let request = &self.tree.request;
+            let above = request.only_reached || covers(name, &request.package);
             match &*self.tree.resolver.find(name) {
                 Place::Package(_, init) if above => self.add_owned(name, init),
                 Place::Package(folder, _) => self.add_owned(name, folder),

@@ -9,7 +9,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 use super::child::{Heard, Ticket};
 use super::link::{waker, Waker};
-use super::output::Mode;
+use super::output::{Mode, Stdio};
 use super::owner::Owner;
 use super::pump::{self, Pump};
 use super::template::{Event, Launch, TemplateId};
@@ -27,6 +27,8 @@ pub struct Exec {
     pub call: Arc<Vec<u8>>,
     /// Where its output goes.
     pub mode: Mode,
+    /// For [`Mode::Given`]: until the call is sent, so that nobody else holds them open.
+    pub stdio: Option<Arc<Stdio>>,
     /// How long it may run.
     pub timeout: Option<Duration>,
     /// Folder of cloudpickle, when the call needs it.
@@ -69,6 +71,10 @@ pub(super) enum Command {
     Stop {
         id: ChildId,
         grace: Duration,
+    },
+    Signal {
+        id: ChildId,
+        signal: i32,
     },
     Died(TemplateId),
     Close {
@@ -240,6 +246,14 @@ impl Dispatcher {
     /// [`Error::Closed`].
     pub fn stop(&self, id: ChildId, grace: Duration) -> Result<(), Error> {
         self.send(Command::Stop { id, grace })
+    }
+
+    /// Sends a signal, if it has not ended. Does not wait.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn signal(&self, id: ChildId, signal: i32) -> Result<(), Error> {
+        self.send(Command::Signal { id, signal })
     }
 
     /// Stops all children, then all templates, then the thread. Does not wait: see [`Dispatcher::is_done`].

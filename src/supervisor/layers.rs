@@ -50,7 +50,8 @@ impl Owner {
             Some(parent) => {
                 let id = ChildId(id.0);
                 let signal = nix::libc::SIGKILL;
-                self.tell(parent, &ToTemplate::Signal { id, signal });
+                let group = false;
+                self.tell(parent, &ToTemplate::Signal { id, signal, group });
             }
         }
     }

@@ -20,7 +20,12 @@ pub enum Mode {
     Inherit,
     /// Kept for `IsolatedProcess.output`.
     Capture,
+    /// The caller's descriptors, which come with the call: see [`Stdio`].
+    Given,
 }
+
+/// What is to be a child's stdin, stdout and stderr, in this order.
+pub type Stdio = [OwnedFd; 3];
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -178,6 +178,7 @@ impl Owner {
                 }
             }
             Command::Stop { id, grace } => self.stop(id, grace),
+            Command::Signal { id, signal } => self.signal(id, signal),
             Command::Release(id) => {
                 if let Some(child) = self.children.get_mut(&id) {
                     // Its call is not sent then: the news of the template's death is on its way, and the next one has it.
@@ -305,8 +306,10 @@ impl Owner {
     }
 
     pub(super) fn signal(&mut self, id: ChildId, signal: i32) {
-        if let Some(template) = self.children.get(&id).map(|child| child.template) {
-            self.tell(template, &ToTemplate::Signal { id, signal });
+        if let Some(child) = self.children.get(&id) {
+            let template = child.template;
+            let group = child.leads_group();
+            self.tell(template, &ToTemplate::Signal { id, signal, group });
         }
     }
 

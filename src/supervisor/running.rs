@@ -124,7 +124,7 @@ impl Running {
         is_spare: bool,
         ears: Option<Sender<Heard>>,
     ) -> Result<Self, Error> {
-        let (pipes, stdio) = stdio(exec.mode)?;
+        let (pipes, stdio) = stdio(&exec)?;
         Ok(Self {
             ticket,
             template: exec.template,
@@ -215,6 +215,7 @@ impl Running {
         self.link.push(call.header.into(), call.stdio);
         self.link.push(call.body, Vec::new());
         self.link.flush();
+        self.exec.stdio = None;
         if !self.is_movable {
             self.exec.call = Arc::default();
         }
@@ -222,6 +223,11 @@ impl Running {
         if !(self.is_movable && self.link.is_unread()) {
             self.ticket.set_pid(pid);
         }
+    }
+
+    /// Whether it is a program, with a process group of its own.
+    pub(super) fn leads_group(&self) -> bool {
+        self.exec.mode == Mode::Given
     }
 
     fn is_shown(&self) -> bool {
@@ -250,7 +256,7 @@ impl Running {
                     pump.write(&self.ticket, pipe.stream, lines);
                 }
                 Mode::Capture => self.ticket.capture(&bytes),
-                Mode::Inherit => {}
+                Mode::Inherit | Mode::Given => {}
             }
         }
     }
@@ -367,10 +373,23 @@ impl Leftover {
 }
 
 /// The host's ends of what a child writes, and what is to be its stdin, stdout and stderr.
-fn stdio(mode: Mode) -> Result<(Vec<Pipe>, Vec<OwnedFd>), Error> {
+fn stdio(exec: &Exec) -> Result<(Vec<Pipe>, Vec<OwnedFd>), Error> {
     let mut pipes = Vec::new();
     let mut fds = Vec::new();
-    match mode {
+    match exec.mode {
+        Mode::Given => {
+            let Some(given) = &exec.stdio else {
+                return Err(Error::Fork {
+                    reason: "the process that had its call has died".to_owned(),
+                });
+            };
+            for fd in given.iter() {
+                fds.push(
+                    fd.try_clone()
+                        .map_err(Error::system("duplicate a descriptor"))?,
+                );
+            }
+        }
         Mode::Inherit => {
             let stdio = [
                 (io::stdin().as_fd().try_clone_to_owned(), true),
