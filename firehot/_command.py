@@ -17,6 +17,8 @@ _FAILED = 1
 _USAGE = 2
 _INTERRUPTED = 130
 _CLOSED_PIPE = 141
+_RUN = ("run", "pytest", "shell", "warm")
+_DAEMONS = ("status", "stop", "restart", "logs", "completion")
 
 
 class UsageError(FirehotError):
@@ -58,6 +60,15 @@ def _execute(arguments: Sequence[str]) -> int:
     command = _core.parse_command(list(arguments))
     if isinstance(command, int):
         return command
+    name = command["command"]
+    if name in _RUN:
+        from firehot import _run
+
+        return int(getattr(_run, name)(command))
+    if name in _DAEMONS:
+        from firehot import _daemons
+
+        return int(getattr(_daemons, name)(command))
     from firehot import _rust_command
 
     return _rust_command.execute(command)

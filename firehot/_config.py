@@ -17,7 +17,8 @@ from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")
 _SWITCHES = ("learn", "warm_first_party", "watch")
-_KNOWN = (*_LISTS, "import_timeout", "spares", *_SWITCHES, "fork", "rust")
+_SECONDS = ("import_timeout", "idle_timeout")
+_KNOWN = (*_LISTS, *_SECONDS, "spares", *_SWITCHES, "fork", "rust")
 _VERDICTS = ("leave-out", "safe")
 
 
@@ -30,6 +31,7 @@ class Settings:
         ignored_modules: Modules not to preload.
         first_party: More modules that are the project's own.
         import_timeout: Seconds that the import of one module may take.
+        idle_timeout: Seconds after which a daemon that nobody has come to ends.
         spares: How many children are forked ahead.
         fork: Packages, and the user's word for each: `"leave-out"` or `"safe"`.
         learn: Whether what runs import by themselves is preloaded as well, the next time.
@@ -41,6 +43,7 @@ class Settings:
     ignored_modules: tuple[str, ...] = ()
     first_party: tuple[str, ...] = ()
     import_timeout: float = 60.0
+    idle_timeout: float = 3600.0
     spares: int = 1
     fork: tuple[tuple[str, str], ...] = ()
     learn: bool = True
@@ -79,7 +82,7 @@ def _settings(file: Path, table: Any) -> Settings:
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise FirehotError(f"{file}: tool.firehot.{name} is a list of names, not {value!r}")
             values[name] = tuple(value)
-        elif name == "import_timeout":
+        elif name in _SECONDS:
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise FirehotError(f"{file}: tool.firehot.{name} is a number of seconds, not {value!r}")
             values[name] = float(value)

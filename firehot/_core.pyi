@@ -37,8 +37,8 @@ class Engine:
     Args:
         scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `own_folders` (what
             lies in one and is not installed is first-party), `only_reached` (whether only the locations and what their
-            imports reach is scanned, not all of a package's folder), `first_party`, `ignored`, `preload` (names), `sys_path`, `site_folders` (absolute folders), `builtin_modules`,
-            `stdlib_modules` (names).
+            imports reach is scanned, not all of a package's folder), `first_party`, `ignored`, `preload` (names),
+            `sys_path`, `site_folders` (absolute folders), `builtin_modules`, `stdlib_modules` (names).
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs
             of a module that must not be in a template and the reason), `safe` (modules that are not judged), `python`
@@ -63,7 +63,9 @@ class Engine:
         setup: Callable[[list[str]], bytes],
         launch: _Launch,
     ) -> Engine: ...
-    def exec_if_warm(self, name: str, call: bytes, stdio: Stdio, host: _Launch) -> tuple[Ticket | None, str]:
+    def exec_if_warm(
+        self, name: str, call: bytes, stdio: Stdio, host: _Launch
+    ) -> tuple[Ticket, Literal["runs"], str] | tuple[None, Literal["differs", "stale", "missing"], str]:
         """Forks a child for a program if there is a template for it now; builds none, and waits for the fork only.
 
         The child leads a process group of its own, which gets the signals of `Ticket.signal` and `stop`.
@@ -75,7 +77,8 @@ class Engine:
             host: What the program shall find, and its template must have been started with where imports have read it.
 
         Returns:
-            The ticket, or `None` and why there is no template for it.
+            The ticket; or `None`, what stands in the way, and the reason in words: the caller `"differs"` from what the
+            template was started with, the template is `"stale"`, or it is `"missing"` (not ready yet, or dead).
 
         Raises:
             ForkError: The system refused another process.

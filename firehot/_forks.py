@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,12 @@ class ForkSettings:
         return [*users, *table]
 
 
-def setup(settings: ForkSettings, path: list[str], *, learn: bool = False) -> bytes:
+def setup(
+    settings: ForkSettings, path: list[str], *, learn: bool = False, state: Mapping[str, Any] | None = None
+) -> bytes:
     """The body of the `setup` message for a template with this `sys.path`.
 
-    With `learn`, its children tell what they import themselves.
+    With `learn`, its children tell what they import themselves; `state` is as in `_host.setup`.
 
     Raises:
         FirehotError: A function that was given to `before_fork` is the project's own.
@@ -56,7 +58,7 @@ def setup(settings: ForkSettings, path: list[str], *, learn: bool = False) -> by
         "before_fork": [_checked(names, settings) for names in hooks.REGISTRY.before_names()],
         "entry_points": entry_points(path),
     }
-    return _host.setup(path, fork, learn=learn)
+    return _host.setup(path, fork, learn=learn, state=state)
 
 
 def _checked(names: tuple[str, str], settings: ForkSettings) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import pickle
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -74,26 +74,27 @@ def launch(state: Mapping[str, Any] | None = None) -> Launch:
         raise TemplateError(
             "sys.executable is empty: this program embeds Python; set sys.executable to a Python of the same version"
         )
-    arguments = [*interpreter_options(), "-c", _BOOTSTRAP, str(Path(__file__).parent), "firehot._template"]
     if state is None:
         state = {"environ": dict(os.environ), "cwd": _cwd(), "path": search_path()}
-    return sys.executable, arguments, list(state["environ"].items()), state["cwd"], state["path"]
+    return launch_of(sys.executable, interpreter_options(), state)
 
 
-def setup(path: list[str], fork: dict[str, Any], *, learn: bool) -> bytes:
+def launch_of(executable: str, options: Sequence[str], state: Mapping[str, Any]) -> Launch:
+    """The same for another program than this one: its interpreter, python's own options, and its state."""
+    arguments = [*options, "-c", _BOOTSTRAP, str(Path(__file__).parent), "firehot._template"]
+    return executable, arguments, list(state["environ"].items()), state["cwd"], state["path"]
+
+
+def setup(path: list[str], fork: dict[str, Any], *, learn: bool, state: Mapping[str, Any] | None = None) -> bytes:
     """The body of `setup`: the rest of what a template has to know.
 
-    `fork` is what it has to know of forks; with `learn` its children tell what they import themselves.
+    `fork` is what it has to know of forks; with `learn` its children tell what they import themselves; `state` is that
+    of the program it is for, this one by default.
     """
-    state = {
-        "path": path,
-        "argv": list(sys.argv),
-        "umask": _umask(),
-        **_main(),
-        "fork": fork,
-        "learn": learn,
-    }
-    return pickle.dumps(state, protocol=pickle.HIGHEST_PROTOCOL)
+    if state is None:
+        state = {"argv": list(sys.argv), "umask": _umask(), **_main()}
+    told = {name: state[name] for name in ("argv", "umask", "main_file", "main_name")}
+    return pickle.dumps({**told, "path": path, "fork": fork, "learn": learn}, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def state(

@@ -107,7 +107,7 @@ def isolate_imports(
         "ignored": [*settings.ignored_modules, *_names("ignored_modules", ignored_modules or ())],
         "preload": [*settings.preload, *_names("preload", preload)],
         "watched": rust.watched,
-        **_interpreter(),
+        **interpreter(_host.search_path()),
     }
     limit = settings.import_timeout if import_timeout is None else import_timeout
     count = settings.spares if spares is None else _config.checked_spares("spares", spares)
@@ -227,9 +227,9 @@ def _find_below(name: str, folders: list[str]) -> _Place | None:
     return _Place(portions, None) if portions else None
 
 
-def _interpreter() -> dict[str, list[str]]:
-    """Where this interpreter finds modules, for the scan."""
-    path = [os.path.abspath(entry) for entry in _host.search_path()]
+def interpreter(entries: Iterable[str]) -> dict[str, list[str]]:
+    """Where this interpreter finds modules with these entries of `sys.path`, for the scan."""
+    path = [os.path.abspath(entry) for entry in entries]
     paths = sysconfig.get_paths()
     folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
     if hasattr(site, "getsitepackages"):

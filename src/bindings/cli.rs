@@ -4,20 +4,95 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
-use crate::cli::{parse, CacheCommand, Command, RustCommand, SiteCommand};
+use crate::cli::{
+    completion, parse, read, CacheCommand, Command, Completion, Line, PytestArguments, Report,
+    RunArguments, RustCommand, SiteCommand, Stop, Words,
+};
 
 /// The command as a dict, or the exit status where clap has said all there is to say.
 #[pyfunction]
 pub(super) fn parse_command(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<Py<PyAny>> {
     match parse(arguments) {
-        Ok(Command::Rust(command)) => Ok(rust(py, command)?.into_any().unbind()),
+        Ok(command) => Ok(dict(py, command)?.into_any().unbind()),
         Err(answer) => {
             let status = py.detach(|| answer.print());
             Ok(status.into_pyobject(py)?.into_any().unbind())
         }
     }
+}
+
+fn dict(py: Python<'_>, command: Command) -> PyResult<Bound<'_, PyDict>> {
+    let made = PyDict::new(py);
+    let name = match command {
+        Command::Run(RunArguments {
+            watch,
+            debugpy,
+            words,
+        }) => {
+            set_line(&made, words)?;
+            made.set_item("watch", watch)?;
+            made.set_item("debugpy", debugpy)?;
+            "run"
+        }
+        Command::Pytest(PytestArguments { watch, words }) => {
+            made.set_item("words", words)?;
+            made.set_item("watch", watch)?;
+            "pytest"
+        }
+        Command::Warm(Words { words }) => {
+            set_line(&made, words)?;
+            "warm"
+        }
+        Command::Imports(report) => set_json(&made, &report, "imports")?,
+        Command::Why(report) => set_json(&made, &report, "why")?,
+        Command::Doctor(report) => set_json(&made, &report, "doctor")?,
+        Command::Status(report) => set_json(&made, &report, "status")?,
+        Command::Stop(Stop { all }) => {
+            made.set_item("all", all)?;
+            "stop"
+        }
+        Command::Completion(Completion { shell }) => {
+            made.set_item("script", PyBytes::new(py, &completion(shell)))?;
+            "completion"
+        }
+        Command::Shell => "shell",
+        Command::Restart => "restart",
+        Command::Logs => "logs",
+        Command::Rust(command) => return rust(py, command),
+    };
+    made.set_item("command", name)?;
+    Ok(made)
+}
+
+fn set_json(
+    made: &Bound<'_, PyDict>,
+    report: &Report,
+    name: &'static str,
+) -> PyResult<&'static str> {
+    made.set_item("json", report.json)?;
+    Ok(name)
+}
+
+/// The words of a program, and what they mean: `kind`, `target`, `options`, `args`; or `python`, and why, where python
+/// itself has to be started.
+fn set_line(made: &Bound<'_, PyDict>, words: Vec<OsString>) -> PyResult<()> {
+    match read(&words) {
+        Line::Program {
+            options,
+            target,
+            name,
+            args,
+        } => {
+            made.set_item("kind", target.name())?;
+            made.set_item("target", name)?;
+            made.set_item("options", options)?;
+            made.set_item("args", args)?;
+        }
+        Line::Python { reason } => made.set_item("python", reason)?,
+    }
+    made.set_item("words", words)
 }
 
 fn rust(py: Python<'_>, command: RustCommand) -> PyResult<Bound<'_, PyDict>> {

@@ -217,7 +217,7 @@ impl Engine {
         call: Vec<u8>,
         stdio: &PyStdio,
         host: &Bound<'_, PyAny>,
-    ) -> PyResult<(Option<PyTicket>, String)> {
+    ) -> PyResult<(Option<PyTicket>, &'static str, String)> {
         let exec = Exec {
             name,
             call: Arc::new(call),
@@ -237,8 +237,13 @@ impl Engine {
             let warm = self.environment.exec_if_warm(call, &attendant);
             let dispatcher = self.environment.dispatcher().clone();
             Ok(match attendant.convert(warm)? {
-                Warm::Runs(ticket) => (Some(PyTicket::new(ticket, dispatcher)), String::new()),
-                Warm::Cold(reason) => (None, reason),
+                Warm::Runs(ticket) => {
+                    let ticket = PyTicket::new(ticket, dispatcher);
+                    (Some(ticket), "runs", String::new())
+                }
+                Warm::Differs(reason) => (None, "differs", reason),
+                Warm::Stale(reason) => (None, "stale", reason),
+                Warm::Missing(reason) => (None, "missing", reason),
             })
         })
     }

@@ -3,13 +3,17 @@
 //! Every sub-command is a variant, so that whoever executes them can't forget one.
 #![forbid(unsafe_code)]
 
+mod daemon;
+mod python;
 mod rust;
 
 use std::ffi::OsString;
 use std::iter;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+pub use self::daemon::{Completion, PytestArguments, Report, RunArguments, Stop, Words};
+pub use self::python::{read, Line, Target};
 pub use self::rust::{CacheCommand, RustCommand, SiteCommand};
 
 /// Start large Python projects in milliseconds, over and over, while their code is being edited.
@@ -29,9 +33,48 @@ struct Arguments {
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub enum Command {
+    /// Run a program as `python` does, with its imports done
+    #[command(after_help = RUN_HELP, override_usage = "firehot run [--watch] [PYTHON OPTIONS] <PROGRAM> [ARGS]...")]
+    Run(RunArguments),
+    /// Run pytest with what tests and plug-ins import done
+    Pytest(PytestArguments),
+    /// Open a Python prompt (IPython where it is installed)
+    Shell,
+    /// Build the template of a program before its first run
+    #[command(after_help = "A PROGRAM is what follows `firehot run`.")]
+    Warm(Words),
+    /// Tell what is preloaded here, what it costs and who imports it
+    Imports(Report),
+    /// Tell why the last runs were warm or cold
+    Why(Report),
+    /// Tell whether firehot is worth it here, and what stands in its way
+    #[command(after_help = "Exit status 1 if something needs a hand.")]
+    Doctor(Report),
+    /// List the daemons: project, process, memory, runs, seconds saved
+    Status(Report),
+    /// Stop the project's daemon, and what it runs
+    Stop(Stop),
+    /// Stop the project's daemon and start another one
+    Restart,
+    /// Print the log of the project's daemon
+    Logs,
+    /// Print a completion script for a shell
+    Completion(Completion),
     /// Make, build and look after Rust extensions
     #[command(subcommand)]
     Rust(RustCommand),
+}
+
+const RUN_HELP: &str = "\
+A PROGRAM is a script, a folder or an archive, `-m MODULE`, `-c CODE`, or
+`package.module:function`. The first run of one is cold, and builds its template.";
+
+/// The completion script for a shell.
+#[must_use]
+pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "firehot", &mut script);
+    script
 }
 
 /// There is nothing to execute: help or the version was asked for, or the arguments make no sense.
@@ -70,7 +113,9 @@ mod tests {
     }
 
     fn rust(line: &str) -> RustCommand {
-        let Command::Rust(command) = parsed(&format!("rust {line}")).unwrap();
+        let Command::Rust(command) = parsed(&format!("rust {line}")).unwrap() else {
+            panic!("{line}");
+        };
         command
     }
 

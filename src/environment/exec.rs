@@ -40,8 +40,12 @@ pub struct Call {
 pub enum Warm {
     /// In a child.
     Runs(Arc<Ticket>),
-    /// There is no template for it now; why.
-    Cold(String),
+    /// Its variables, directory or path are not those that a template was started with, which its imports have read.
+    Differs(String),
+    /// What the template has read is not as it was.
+    Stale(String),
+    /// There is none, or it died.
+    Missing(String),
 }
 
 /// Templates for a call.
@@ -116,7 +120,7 @@ impl Environment {
         self.note_call();
         loop {
             let Some(main) = self.serving().main.clone() else {
-                return Ok(Warm::Cold(NOT_READY.to_owned()));
+                return Ok(Warm::Missing(NOT_READY.to_owned()));
             };
             let own = main.below(Kind::Own);
             let differs = main.context_changes(host(&call.host));
@@ -125,7 +129,7 @@ impl Environment {
                 // Where only the project's own modules have read it, the call imports these itself.
                 Some(lowest) => match main.lowest(lowest).filter(|_| lowest >= own) {
                     Some(chain) => chain,
-                    None => return Ok(Warm::Cold(describe(&differs.all()))),
+                    None => return Ok(Warm::Differs(describe(&differs.all()))),
                 },
             };
             call.exec.template = chain.id();
@@ -134,9 +138,9 @@ impl Environment {
                 Try::Stale(found) if found.lowest().is_some_and(|lowest| lowest >= own) => {
                     self.mend(&main, &call, &found, caller)?;
                 }
-                Try::Stale(found) => return Ok(Warm::Cold(describe(&found.all()))),
+                Try::Stale(found) => return Ok(Warm::Stale(describe(&found.all()))),
                 Try::Gone => {}
-                Try::Dead(how) => return Ok(Warm::Cold(format!("the template {how}"))),
+                Try::Dead(how) => return Ok(Warm::Missing(format!("the template {how}"))),
             }
         }
     }

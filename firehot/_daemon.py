@@ -1,0 +1,193 @@
+"""The daemon: keeps the templates of one project warm, and runs the programs of its clients in their children.
+
+Started by a client as `python -I -S -c BOOT`, detached, with its log as stdout and stderr and the client's request as
+stdin. One thread for each client, one for each template that is built; this one waits for clients.
+
+It ends when nobody has come for an hour (`[tool.firehot] idle_timeout`), when the project's folder is gone, when it is
+told to, and when a client of another build of firehot comes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import struct
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from firehot import __version__, _background, _config, _core, _process, _wire
+from firehot._answers import answer
+from firehot._journal import Journal, say
+from firehot._request import Request, decode_header
+from firehot._runs import run, send
+from firehot._slots import Slots
+from firehot.errors import FirehotError
+
+PROTOCOL = 1
+"""Must be `PROTOCOL` in `src/client/request.rs`."""
+_LOOK = 10.0
+"""Seconds between two looks at the project's folder."""
+_TRIES = 20
+_BETWEEN = 0.005
+
+
+class Daemon:
+    """One daemon."""
+
+    def __init__(self, listener: _core.Listener, root: str, folder: str, build: str) -> None:
+        """Listens already; `folder` is for files that live as long as it does."""
+        self.root = root
+        self.born = time.time()
+        self.journal = Journal()
+        self.slots = Slots(root, folder)
+        self._build = build
+        self._listener = listener
+        self._folder = folder
+        self._lock = threading.Condition()
+        self._clients = 0
+        self._last = time.monotonic()
+        self._leaving = ""
+        self.is_replaced = False
+
+    def serve(self) -> str:
+        """Takes clients until there is a reason to end, which it returns."""
+        while not self._leaving:
+            connection = self._listener.wait(_LOOK)
+            if connection is not None:
+                with self._lock:
+                    self._clients += 1
+                _background.start(self._attend, (connection,), name="firehot-client")
+            elif reason := self._is_over():
+                self.leave(reason)
+        return self._leaving
+
+    def leave(self, reason: str) -> None:
+        """Has `serve` return."""
+        self._leaving = self._leaving or reason
+        self._listener.ring()
+
+    def close(self) -> None:
+        """Ends all runs and templates. The socket goes first, so that the next client starts another daemon."""
+        with suppress(OSError):
+            self._listener.leave()
+        self.slots.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def wait_for_runs(self) -> None:
+        """Lets the runs that there are end by themselves."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._clients)
+
+    def _is_over(self) -> str:
+        if not os.path.isdir(self.root):
+            return "the project's folder is gone"
+        with self._lock:
+            idle = 0.0 if self._clients else time.monotonic() - self._last
+        limit = _idle_timeout(self.root)
+        return f"nobody has come for {limit:g} s" if idle >= limit else ""
+
+    def _attend(self, connection: _core.Connection) -> None:
+        """One client, from its first word to its last."""
+        try:
+            self._converse(connection)
+        except (FirehotError, OSError) as error:
+            say(f"a client left: {error}")
+        finally:
+            connection.close()
+            with self._lock:
+                self._clients -= 1
+                self._last = time.monotonic()
+                self._lock.notify_all()
+
+    def _converse(self, connection: _core.Connection) -> None:
+        if (first := connection.receive()) is None:
+            return
+        hello = decode_header(first[0])
+        if hello.get("protocol") != PROTOCOL or hello.get("build") != self._build:
+            send(connection, "mismatch", protocol=PROTOCOL, firehot=__version__)
+            self.is_replaced = True
+            self.leave("a client of another build of firehot has come")
+            return
+        if (frame := connection.receive()) is None:
+            return
+        header, body = decode_header(frame[0]), frame[1]
+        if header["type"] == "run":
+            run(connection, header, body, self.slots, self.journal)
+        elif header["type"] == "stop":
+            send(connection, "answer", pid=os.getpid())
+            self.leave("it was told to")
+        else:
+            send(connection, "answer", **answer(self, header, body))
+
+
+def _idle_timeout(root: str) -> float:
+    try:
+        return _config.read(Path(root, "pyproject.toml")).idle_timeout
+    except FirehotError:
+        return _config.Settings().idle_timeout
+
+
+def main(tell: int, socket: str, lock: str, log: str, root: str, facts: str) -> None:
+    """Serves the project at `root` until there is a reason to end.
+
+    Args:
+        tell: A pipe to the client that waits for the socket: a byte says that there is one.
+        socket: Where clients connect.
+        lock: The file whose lock says that this is the daemon.
+        log: The file that stdout and stderr are.
+        root: The project's folder.
+        facts: What others may read in the lock file, JSON without its bracket: process and time are put in front.
+    """
+    _core.configure_logging(os.environ.get("FIREHOT_LOG_LEVEL") or "warn")
+    told = f'{{"pid":{os.getpid()},"started":{time.time():.3f},{facts}'
+    listener = _listen(socket, lock, os.fsencode(told))
+    os.write(tell, b"1")
+    os.close(tell)
+    if listener is None:
+        return  # Another one was quicker.
+    signal.set_wakeup_fd(listener.waker(), warn_on_full_buffer=False)
+    folder = f"{os.path.splitext(socket)[0]}.files"
+    shutil.rmtree(folder, ignore_errors=True)
+    daemon = Daemon(listener, root, folder, _core.client_build(str(Path(__file__).parent)))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: daemon.leave(f"{signal.Signals(number).name} came"))
+    say(f"process {os.getpid()} serves {root}")
+    try:
+        if (first := _first_request()) is not None:
+            daemon.slots.add(first)
+        reason = daemon.serve()
+        say(f"process {os.getpid()} ends: {reason}")
+        if daemon.is_replaced:
+            listener.leave()
+            daemon.wait_for_runs()
+    finally:
+        daemon.close()
+
+
+def _listen(socket: str, lock: str, told: bytes) -> _core.Listener | None:
+    """Whoever lists the daemons holds the lock for a moment, and so does the one that this one replaces."""
+    for left in range(_TRIES, -1, -1):
+        listener = _core.Listener.open(socket, lock, told)
+        if listener is not None or not left:
+            return listener
+        time.sleep(_BETWEEN)
+    return None
+
+
+def _first_request() -> Request | None:
+    """What the client that has started this daemon wants to run; it runs it cold meanwhile."""
+    try:
+        with open(0, "rb", closefd=False) as file:
+            stream = io.BytesIO(file.read())
+        _process.open_null(0)
+        while stream.getbuffer().nbytes > stream.tell():
+            header, body = _wire.decode(stream.read)
+            if header.get("type") == "run":
+                return Request.parse(header, body)
+    except (OSError, FirehotError, _wire.BadFrame, struct.error) as error:
+        say(f"the first request can't be read: {error}")
+    return None

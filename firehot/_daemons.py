@@ -1,0 +1,148 @@
+"""`firehot status`, `stop`, `restart` and `logs`: what a user does with daemons."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from firehot import _core, _run
+from firehot.errors import FirehotError
+
+Command = dict[str, Any]
+
+_STOP_LIMIT = 15.0
+"""Seconds that a daemon is given to end its runs."""
+_BETWEEN = 0.02
+
+
+def here() -> dict[str, Any]:
+    """The project of the working directory, for the client."""
+    return {**_run.where(), "script": None}
+
+
+def ask(kind: str, **told: Any) -> dict[str, Any] | None:
+    """Asks the project's daemon; `None` where there is none.
+
+    Raises:
+        FirehotError: It does not answer.
+    """
+    answer = _core.client_ask(here(), json.dumps({"type": kind, **told}), False)
+    return None if answer is None else json.loads(answer)
+
+
+def status(command: Command) -> int:
+    """`firehot status`: every daemon of this user."""
+    told = [_status_of(place) for place in _core.client_places()]
+    if command["json"]:
+        print(json.dumps({"daemons": told}, indent=2))
+    elif not told:
+        print("no daemon runs; the first `firehot run` starts one")
+    else:
+        for daemon in told:
+            _show(daemon)
+    return 0
+
+
+def _status_of(place: dict[str, Any]) -> dict[str, Any]:
+    question = json.dumps({"type": "status"})
+    try:
+        answer = _core.client_ask({**_run.where(), "socket": place["socket"]}, question, False)
+    except FirehotError as error:
+        return {**place, "problem": str(error)}
+    return {**place, **(json.loads(answer) if answer is not None else {"problem": "it is just ending"})}
+
+
+def _show(daemon: dict[str, Any]) -> None:
+    print(daemon["root"])
+    if "problem" in daemon:
+        print(f"  process {daemon['pid']}: {daemon['problem']}")
+        return
+    runs, warm = daemon["runs"], daemon["warm"]
+    share = f", {100 * warm / runs:.0f} % warm" if runs else ""
+    memory = "" if daemon["memory"] is None else f", {daemon['memory'] / 1e6:,.0f} MB"
+    print(f"  process {daemon['pid']}, Python {daemon['python']}, {span(daemon['age'])} old{memory}")
+    print(f"  {runs} run{'' if runs == 1 else 's'}{share}, {span(daemon['saved'])} saved")
+    rows = [
+        (
+            slot["target"],
+            slot["state"],
+            f"{slot['modules']} modules",
+            f"{slot['milliseconds']:,.0f} ms",
+            f"{slot['runs']} runs",
+        )
+        for slot in daemon["templates"]
+    ]
+    for line in table(rows):
+        print(f"    {line}")
+
+
+def stop(command: Command) -> int:
+    """`firehot stop`."""
+    places = _core.client_places()
+    if not command["all"]:
+        socket = _core.client_place(here())["socket"]
+        places = [place for place in places if place["socket"] == socket]
+    if not places:
+        print("no daemon runs" if command["all"] else "no daemon runs for this project")
+    for place in places:
+        _stop(place)
+        print(f"stopped {place['root']} (process {place['pid']})")
+    return 0
+
+
+def _stop(place: dict[str, Any]) -> None:
+    question = json.dumps({"type": "stop"})
+    _core.client_ask({**_run.where(), "socket": place["socket"]}, question, False)
+    deadline = time.monotonic() + _STOP_LIMIT
+    while any(other["pid"] == place["pid"] for other in _core.client_places()):
+        if time.monotonic() > deadline:
+            raise FirehotError(f"process {place['pid']} does not end; its log is {place['log']}")
+        time.sleep(_BETWEEN)
+
+
+def restart(command: Command) -> int:
+    """`firehot restart`."""
+    stop({"all": False})
+    question = json.dumps({"type": "status"})
+    answer = _core.client_ask(here(), question, True)
+    if answer is None:
+        raise FirehotError(f"no daemon could be started: see {_core.client_place(here())['log']}")
+    print(f"started {json.loads(answer)['root']} (process {json.loads(answer)['pid']})")
+    return 0
+
+
+def logs(command: Command) -> int:
+    """`firehot logs`."""
+    path = Path(_core.client_place(here())["log"])
+    try:
+        with path.open("rb") as file:
+            sys.stdout.flush()
+            shutil.copyfileobj(file, sys.stdout.buffer)
+    except FileNotFoundError:
+        print(f"firehot: there is no log yet: {path}", file=sys.stderr)
+    return 0
+
+
+def completion(command: Command) -> int:
+    """`firehot completion`."""
+    sys.stdout.buffer.write(command["script"])
+    return 0
+
+
+def span(seconds: float) -> str:
+    """A time as people say it: "1.3 s", "4 min", "2.5 h"."""
+    for limit, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

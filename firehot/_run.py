@@ -1,0 +1,126 @@
+"""`firehot run`, `pytest`, `shell` and `warm`: from the command line to the client, which is the engine's.
+
+This stands between a user and every run, so it imports nothing that an interpreter has not loaded anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+from firehot import _core
+from firehot.errors import FirehotError
+
+Command = dict[str, Any]
+
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_SHELL = "import code; code.interact(exitmsg='')"
+
+
+def run(command: Command) -> int:
+    """`firehot run`."""
+    if "python" in command:
+        _become_python(command["words"], command["python"])
+    return _run(_request(command, "run"))
+
+
+def pytest(command: Command) -> int:
+    """`firehot pytest`."""
+    module = {"kind": "module", "target": "pytest", "options": [], "args": command["words"]}
+    return _run(_request(command | module, "pytest"))
+
+
+def shell(command: Command) -> int:
+    """`firehot shell`."""
+    from firehot import _targets
+
+    if _targets.find("IPython", sys.path) is not None:
+        what = {"kind": "module", "target": "IPython"}
+    else:
+        what = {"kind": "code", "target": _SHELL}
+    return _run(_request(command | what | {"options": [], "args": []}, "shell"))
+
+
+def warm(command: Command) -> int:
+    """`firehot warm`: builds the template and waits for it."""
+    if "python" in command:
+        raise FirehotError("there is no program to warm: name a script, -m MODULE, -c CODE or package.module:function")
+    told = _core.client_warm(_request(command, "run"))
+    if told.get("failed"):
+        raise FirehotError(f"the template could not be built: {told['failed']}")
+    print(f"{told['target']}: {told['modules']} modules, {told['milliseconds']:,.0f} ms of imports")
+    return 0
+
+
+def is_disabled() -> bool:
+    """Whether the user has turned it all off."""
+    return os.environ.get("FIREHOT_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _run(request: dict[str, Any]) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    if is_disabled():
+        _core.client_cold(request, None)
+    os._exit(_core.client_run(request))
+
+
+def _become_python(words: list[str], reason: str | None) -> NoReturn:
+    if reason is not None and not is_disabled():
+        print(f"firehot: running cold: {reason}", file=sys.stderr, flush=True)
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def where() -> dict[str, Any]:
+    """Which interpreter and which firehot, for the client."""
+    return {"executable": sys.executable, "prefix": sys.prefix, "package": _FOLDER}
+
+
+def _request(command: Command, asked: str) -> dict[str, Any]:
+    kind = command["kind"]
+    return {
+        **where(),
+        "kind": kind,
+        "target": "-c" if kind == "code" else command["target"],
+        "code": os.fsencode(command["target"]) if kind == "code" else b"",
+        "args": command["args"],
+        "options": command["options"],
+        "path": search_path(command["options"]),
+        "asked": asked,
+        "watch": command.get("watch", False),
+    }
+
+
+def search_path(options: list[str]) -> list[str]:
+    """`sys.path` of an interpreter with these options, without a script's folder; empty where this one can't know.
+
+    In this order: PYTHONPATH, the standard library from its archive on, what `site` has added.
+    """
+    entries = sys.path if getattr(sys.flags, "safe_path", False) else sys.path[1:]
+    letters = {letter for option in options if option[1:2] not in ("X", "W", "-") for letter in option[1:]}
+    if not letters & set("IEsS"):
+        return list(entries)
+    archive = f"python{sys.version_info[0]}{sys.version_info[1]}.zip"
+    start = next((at for at, entry in enumerate(entries) if os.path.basename(entry) == archive), None)
+    if start is None:
+        return []
+    library = os.path.dirname(os.__file__)
+    end = start + 1
+    while end < len(entries) and entries[end] in (library, os.path.join(library, "lib-dynload")):
+        end += 1
+    before, standard, added = entries[:start], entries[start:end], entries[end:]
+    if letters & set("IE"):
+        before = []
+    if "S" in letters:
+        added = []
+    elif letters & set("Is") and _has_user_folder(added):
+        return []  # What its .pth files have added can't be told from the rest.
+    return [*before, *standard, *added]
+
+
+def _has_user_folder(entries: list[str]) -> bool:
+    site = sys.modules.get("site")
+    folder = getattr(site, "USER_SITE", None)
+    return folder in entries
