@@ -6,7 +6,7 @@ All waits give up the GIL and look after signals at least every 100 ms.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, NoReturn, TypeAlias, final
 
 __all__ = [
     "Engine",
@@ -16,6 +16,13 @@ __all__ = [
     "Watch",
     "Workshop",
     "__version__",
+    "client_ask",
+    "client_build",
+    "client_cold",
+    "client_place",
+    "client_places",
+    "client_run",
+    "client_surroundings",
     "configure_logging",
     "imports_of",
     "parse_command",
@@ -469,3 +476,73 @@ def rust_cache_clear(cache: str) -> int:
 
 def rust_name_problem(name: str, place: str) -> str | None:
     """Why no Rust library can have the name of a module; `None` where one can."""
+
+# -- the client of the daemon ----------------------------------------------------------------------
+
+def client_run(request: dict[str, Any]) -> int:
+    """Runs a program as `python` would: in a child of the project's daemon, or cold in the place of this process.
+
+    Signals, the terminal and standard streams are the program's until it ends. It must be called on the main thread, and
+    the process should end with the status at once: `os._exit(status)`.
+
+    Args:
+        request: `executable` (`sys.executable`), `prefix` (`sys.prefix`), `package` (folder of firehot), `kind`
+            ("script", "module", "code" or "function"), `target` (script as given, module, "-c", or "pkg.mod:function"),
+            `code` (bytes; the text of `-c`, else empty), `args` (`sys.argv[1:]`), `options` (python's own options, one
+            list entry for each argument), `path` (`sys.path` without the script's folder; empty where options change
+            it), `asked` ("run", "pytest" or "shell"), `watch`.
+
+    Returns:
+        The program's exit status. It does not return where a signal has killed the program, since that signal kills
+        this process too, nor where it runs cold: then this process has become `python`.
+
+    Raises:
+        OSError: The interpreter can't be executed.
+    """
+
+def client_cold(request: dict[str, Any], reason: str | None) -> NoReturn:
+    """Runs a program cold: this process becomes `python`.
+
+    Args:
+        request: As of `client_run`.
+        reason: Said on stderr, and kept for `firehot why`; `None` says and keeps nothing (`FIREHOT_DISABLE=1`).
+
+    Raises:
+        OSError: The interpreter can't be executed.
+    """
+
+def client_ask(where: dict[str, Any], question: str, start: bool) -> str | None:
+    """Asks the project's daemon something that has one answer (`status`, `stop`, `warm`, `imports`, `why`).
+
+    Args:
+        where: `executable`, `prefix`, `package`, as of `client_run`, and `script` (a path, or `None` for the working
+            directory): which project it is about; or `socket` alone, of one that `client_places` tells of.
+        question: The request's header, JSON: `{"type": "status"}`.
+        start: Whether a daemon is started where there is none.
+
+    Returns:
+        The header of the answer, JSON; `None` where no daemon runs.
+
+    Raises:
+        FirehotError: The daemon does not answer, or is another version's, or can't be started.
+    """
+
+def client_place(where: dict[str, Any]) -> dict[str, str]:
+    """Where a project's daemon is, running or not: `root`, `socket`, `lock`, `log`, `why` (paths).
+
+    Raises:
+        FirehotError: The folder for it can't be used: it is somebody else's.
+    """
+
+def client_places() -> list[dict[str, Any]]:
+    """This user's daemons that live: `pid`, `root`, `python`, `started` (seconds since 1970), `firehot`, `socket`, `log`.
+
+    Raises:
+        FirehotError: The folder for them can't be used: it is somebody else's.
+    """
+
+def client_build(package: str) -> str:
+    """What tells this build of firehot from others: the `build` of `hello`. A daemon asks for it once, when it starts."""
+
+def client_surroundings() -> dict[str, Any]:
+    """What `run` tells of this process, for a daemon to compare with its own: `limits`, `affinity`, `nice`, `places`."""
