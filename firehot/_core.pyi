@@ -511,14 +511,17 @@ def client_cold(request: dict[str, Any], reason: str | None) -> NoReturn:
         OSError: The interpreter can't be executed.
     """
 
-def client_ask(where: dict[str, Any], question: str, start: bool) -> str | None:
+def client_ask(
+    to: dict[str, Any], question: str, start: bool = False, patience: float | None = None
+) -> str | None:
     """Asks the project's daemon something that has one answer (`status`, `stop`, `warm`, `imports`, `why`).
 
     Args:
-        where: `executable`, `prefix`, `package`, as of `client_run`, and `script` (a path, or `None` for the working
+        to: `executable`, `prefix`, `package`, as of `client_run`, and `script` (a path, or `None` for the working
             directory): which project it is about; or `socket` alone, of one that `client_places` tells of.
         question: The request's header, JSON: `{"type": "status"}`.
         start: Whether a daemon is started where there is none.
+        patience: Seconds that the answer may take; `None` for any time.
 
     Returns:
         The header of the answer, JSON; `None` where no daemon runs.
@@ -527,7 +530,7 @@ def client_ask(where: dict[str, Any], question: str, start: bool) -> str | None:
         FirehotError: The daemon does not answer, or is another version's, or can't be started.
     """
 
-def client_place(where: dict[str, Any]) -> dict[str, str]:
+def client_place(to: dict[str, Any]) -> dict[str, str]:
     """Where a project's daemon is, running or not: `root`, `socket`, `lock`, `log`, `why` (paths).
 
     Raises:
@@ -541,7 +544,7 @@ def client_places() -> list[dict[str, Any]]:
         FirehotError: The folder for them can't be used: it is somebody else's.
     """
 
-def client_build(package: str) -> str:
+def client_build() -> str:
     """What tells this build of firehot from others: the `build` of `hello`. A daemon asks for it once, when it starts."""
 
 def client_surroundings() -> dict[str, Any]:

@@ -120,3 +120,19 @@ pub fn tail(output: &str) -> String {
         format!("; its last output:\n{output}")
     }
 }
+
+/// The message with what lies behind it, on one line where it was one.
+#[must_use]
+pub fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -14,18 +14,20 @@
 //! | [`watch`] | what changes on disk below the folders that a scan covers | what follows from it |
 //! | [`rust_ext`] | a project's Rust extensions: which there are, whether their build holds, the build | loading them |
 //! | [`environment`] | scan, compare, keep or replace the template | how a template is run |
+//! | [`client`] | a run as the daemon's client sees it: socket, terminal, signals | what is run, and how |
 //! | [`cli`] | the arguments of the command `firehot` -> a typed command | executing it |
 //! | [`daemon`] | the daemon's listening socket, its lock, and the connections of clients | what requests mean |
 //! | `cache` | a file in the user's cache folder, read and replaced whole | its content |
 //! | `bindings` | the Python classes over all this (feature `python`) | decisions |
 //!
-//! Arrows go one way: bindings -> environment -> supervisor, watch, stamp -> scan, protocol, cache, error. The Python code that runs
+//! Arrows go one way: bindings -> client -> protocol, cache, error; bindings -> environment -> supervisor, watch, stamp -> scan, protocol, cache, error. The Python code that runs
 //! inside the template and the child is in `firehot/_template.py` and `firehot/_child.py`.
 #![deny(unsafe_code)]
 
 mod cache;
 pub mod cli;
 pub mod daemon;
+pub mod client;
 pub mod environment;
 pub mod error;
 pub mod protocol;

@@ -4,6 +4,7 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+pub(super) use crate::error::with_sources;
 use crate::error::Error;
 use crate::rust_ext::BuildError;
 
@@ -53,17 +54,7 @@ pub(super) fn build_error(py: Python<'_>, module: &str, error: &BuildError) -> P
     made().unwrap_or_else(|error| error)
 }
 
-/// The message with what lies behind it, on one line where it was one.
-pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
+/// `FirehotError`, for what a caller can only show.
+pub(super) fn firehot_error(error: &dyn std::error::Error) -> PyErr {
+    Python::attach(|py| new(py, "FirehotError", with_sources(error)).unwrap_or_else(|error| error))
 }

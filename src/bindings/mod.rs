@@ -5,6 +5,7 @@
 mod caller;
 mod cli;
 mod daemon;
+mod client;
 mod engine;
 mod errors;
 mod logging;
@@ -61,6 +62,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rust_ext::PyWorkshop>()?;
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
     module.add_function(wrap_pyfunction!(cli::parse_command, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_ask, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_build, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_cold, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_place, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_places, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_run, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_surroundings, module)?)?;
     module.add_function(wrap_pyfunction!(logging::configure_logging, module)?)?;
     module.add_function(wrap_pyfunction!(rust_cache::rust_cache_contents, module)?)?;
     module.add_function(wrap_pyfunction!(rust_cache::rust_cache_clear, module)?)?;
