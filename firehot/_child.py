@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket
 import atexit
-import gc
 import io
 import os
 import pickle
@@ -16,11 +15,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from posix import _exit, getpid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import firehot
-from firehot import _call, _learn, _process, _rust_child, _spare, _wire, hooks
+from firehot import _call, _learn, _process, _program, _rust_child, _spare, _wire, hooks
 
 if TYPE_CHECKING:
     from firehot import _care
@@ -37,6 +37,8 @@ class Inherited:
         """Before the preload: the signal mask that the host gave, and the modules of any interpreter."""
         self.mask = mask
         self.at_start = at_start
+        self.ignored = frozenset(number for number in _program.SIGNALS if _process.is_ignored(number))
+        self.modules: frozenset[str] = frozenset()
         self.sigchld: Any = signal.SIG_DFL
         self.lines = 0
         self.environ_at_start: dict[str, str] = {}
@@ -92,6 +94,8 @@ def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool)
     by_value = _call.is_by_value(body)
     del body
     teller = _learn.Teller(sock, inherited.whole_path(state["path"])) if inherited.learn else None
+    if "program" in state:
+        _program.run(state, partial(_enter, state, inherited), inherited, teller)
     try:
         code = _run_call(sock, state, travelling, call, by_value, inherited)
     except KeyboardInterrupt:
@@ -163,15 +167,12 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     os.umask(state["umask"])
     for number in state["ignored_signals"]:
         _process.set_handler(number, signal.SIG_IGN)
-    sys.argv[:] = state["argv"]
-    sys.orig_argv[:] = state["orig_argv"]
     sys.path[:] = inherited.whole_path(state["path"])
-    _process.fresh_main(state)
-    for fd, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
-        # A program started with -u writes through; the others buffer lines on a terminal only. stderr always does.
-        if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
-            stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
     os.chdir(state["cwd"])
+    if "program" in state:
+        _program.enter(state["program"])
+    else:
+        _enter_call(state)
     _uncover(inherited)
     _process.invalidate_finders()
     # What is no file's (a dataclass's methods, say) has nothing to be checked by, but much to be looked at.
@@ -182,6 +183,16 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     _process.set_mask(inherited.mask)
     if inherited.care is not None:
         inherited.care.enter_child()
+
+
+def _enter_call(state: dict[str, Any]) -> None:
+    sys.argv[:] = state["argv"]
+    sys.orig_argv[:] = state["orig_argv"]
+    _process.fresh_main(state)
+    for fd, stream in ((1, sys.__stdout__), (2, sys.__stderr__)):
+        # A program started with -u writes through; the others buffer lines on a terminal only. stderr always does.
+        if isinstance(stream, io.TextIOWrapper) and not stream.write_through:
+            stream.reconfigure(line_buffering=fd == 2 or os.isatty(fd))
 
 
 def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
@@ -376,7 +387,7 @@ def end(code: int, teller: _learn.Teller | None = None) -> NoReturn:
             teller.tell()
     except BaseException as error:
         _print_exception(error)
-    flush_files()
+    _process.flush_files()
     _process.flush_streams()
     if code < 0:
         _process.set_handler(-code, signal.SIG_DFL)
@@ -386,15 +397,3 @@ def end(code: int, teller: _learn.Teller | None = None) -> NoReturn:
 
 def _print_exception(error: BaseException) -> None:
     sys.excepthook(type(error), error, error.__traceback__)
-
-
-def flush_files() -> None:
-    """Flushes files that the call left open. The template's objects are frozen, so that they are not among these."""
-    for item in gc.get_objects():
-        # `type`, not isinstance: asking a lazy object for its class may wake it.
-        if issubclass(type(item), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
-            try:
-                if not item.closed:
-                    item.flush()
-            except Exception:
-                continue

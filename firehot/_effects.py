@@ -94,7 +94,7 @@ class Watch:
         if self._descriptors.appends:
             from firehot import _child
 
-            _child.flush_files()
+            _process.flush_files()
 
     @property
     def strays(self) -> frozenset[int]:

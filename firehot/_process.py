@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import gc
+import io
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 plain_signal: Any = sys.modules["_signal"]
 """What `signal` stands on, without an enum member for each number: for a child, those are pages to copy."""
 
-_SIG_BLOCK, _SIG_SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_SETMASK)
+_SIG_BLOCK, _SIG_SETMASK, _SIG_IGN = int(signal.SIG_BLOCK), int(signal.SIG_SETMASK), int(signal.SIG_IGN)
 
 _HIGH = 200
 """Own descriptors lie above this, out of the way of programs that count on the next free number."""
@@ -41,6 +43,12 @@ def set_handler(number: int, handler: Any) -> None:
     """As `signal.signal`."""
     # The default and the ignoring one are enum members there, and plain numbers here.
     plain_signal.signal(int(number), int(handler) if isinstance(handler, int) else handler)
+
+
+def is_ignored(number: int) -> bool:
+    """Whether the process ignores this signal."""
+    handler: object = plain_signal.getsignal(number)
+    return type(handler) is int and handler == _SIG_IGN
 
 
 def set_mask(mask: set[int]) -> None:
@@ -102,6 +110,12 @@ def native_function(library: str, name: str, argument: int) -> Callable[[], int]
     except (OSError, AttributeError):
         return None
     return lambda: int(native.call_cdeclfunction(function, (argument,)))
+
+
+def flush_native() -> None:
+    """Writes out what C code has buffered: `_exit` does not."""
+    native = _native()
+    native.call_cdeclfunction(native.dlsym(native.dlopen(None, 0), "fflush"), (None,))
 
 
 def _native() -> Any:
@@ -236,3 +250,15 @@ def flush_streams() -> None:
                 stream.flush()
         except Exception:
             continue
+
+
+def flush_files() -> None:
+    """Flushes files that the call left open. The template's objects are frozen, so that they are not among these."""
+    for item in gc.get_objects():
+        # `type`, not isinstance: asking a lazy object for its class may wake it.
+        if issubclass(type(item), (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+            try:
+                if not item.closed:
+                    item.flush()
+            except Exception:
+                continue

@@ -29,7 +29,7 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _stamp, _ties, _wire
+from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _program, _stamp, _ties, _wire
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -216,6 +216,7 @@ class Template:
         set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         set_handler(signal.SIGCHLD, lambda *_: None)
         self._inherited.lines = _process.forget_finders()
+        self._inherited.modules = frozenset(sys.modules)
         gc.collect()
         gc.freeze()
         _process.flush_streams()
@@ -254,11 +255,10 @@ class Template:
         try:
             self._leave_as_child()
             _child.run(sock, self._pid, self._host, self._inherited, ahead=ahead)
+        except _program.Leave:
+            raise  # A program is run by the interpreter itself: no frame of the template stays.
         except BaseException as error:
-            sys.__excepthook__(type(error), error, error.__traceback__)
-            _process.flush_streams()
-        finally:
-            _exit(70)
+            _fail(error)
 
     def _become_layer(self, fds: list[int]) -> NoReturn:
         """Goes on as a template of its own, which has all that this one has, and imports more.
@@ -291,11 +291,10 @@ class Template:
                 _exit(0)
             self._start_above(header, _unpickle(body))
             self.serve()
+        except _program.Leave:
+            raise  # In a child of this layer: see `_become_child`.
         except BaseException as error:
-            sys.__excepthook__(type(error), error, error.__traceback__)
-            _process.flush_streams()
-        finally:
-            _exit(70)
+            _fail(error)
 
     def _start_above(self, header: dict[str, Any], setup: dict[str, Any]) -> None:
         """Makes a layer what an interpreter would be that the host started now."""
@@ -387,6 +386,14 @@ def _send_signal(pid: int, number: int, *, group: bool) -> None:
     # It may have changed its user.
     with suppress(PermissionError):
         kill(pid, number)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    try:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+        _process.flush_streams()
+    finally:
+        _exit(70)
 
 
 def _decode(text: str) -> str:

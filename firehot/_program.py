@@ -1,0 +1,349 @@
+"""A program in a child: what `python [options] TARGET ARGUMENTS` would be, from the target's first line on.
+
+`state["program"]` names it:
+
+- `kind`, `target`: `script` and its path as given (a folder with a `__main__.py` as well), `module` and its name, `code`
+  (the target does not matter), `function` and `package.module:function`.
+- `code`: the text of `-c`. `argv`: what stands behind the target. `options`: of the interpreter, which are the
+  template's.
+- `terminal`: the path of what becomes the controlling terminal, or `None`. `limits`: soft and hard by name, those that
+  differ from the template's; `affinity`, `nice`, `blocked` (signals), `path` to be missing or `None` when they don't.
+
+Two rules make it exact. First, the program's frames have nothing below them: the child leaves all of its own functions
+by an exception, and what CPython does with one that nobody catches runs the program; see `_leave`. Second, whatever
+keeps a program from starting (no such file, a syntax error, an archive) is left to Python itself, which takes this
+process's place: no line of the program has run by then.
+
+How a program ends is in `_program_end`. Standard library only.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import signal
+import stat
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from importlib._bootstrap_external import MAGIC_NUMBER  # type: ignore[attr-defined]
+from importlib.machinery import BuiltinImporter, SourceFileLoader
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from _collections import defaultdict  # type: ignore[import-not-found]
+
+from firehot import _process, _program_end
+
+if TYPE_CHECKING:
+    from firehot._child import Inherited
+    from firehot._learn import Teller
+
+_ZIP_END = b"PK\5\6"
+_ZIP_TAIL = 22 + (1 << 16)
+"""Bytes at the end of a file in which an archive's directory is announced."""
+_VERSION = sys.version_info[:2]
+SIGNALS = frozenset(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_IGNORED_BY_PYTHON = frozenset(int(getattr(signal, name)) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
+
+Go = Callable[[], object]
+
+
+def run(state: dict[str, Any], enter: Callable[[], None], inherited: Inherited, teller: Teller | None) -> NoReturn:
+    """Makes this process what the program expects, and runs it. `enter` takes over the caller's state."""
+    program = state["program"]
+    finish = partial(_program_end.finish, inherited.modules, teller)
+    mask = set(program.get("blocked", inherited.mask))
+    unblock = partial(_process.plain_signal.pthread_sigmask, int(signal.SIG_SETMASK), mask)
+    try:
+        _take_terminal(program["terminal"])
+        _apply_limits(program)
+        _restore_signals(state["ignored_signals"], inherited.ignored)
+        enter()
+        # What Ctrl-C interrupts from here on is the program: it waits until the first line.
+        _process.plain_signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    except BaseException as error:
+        _process.set_mask(inherited.mask)
+        failed = error
+    else:
+        # No name of it stays in this frame, which the traceback of the exception keeps alive.
+        raise Leave(unblock, *_prepare(program, inherited.at_start, partial(_become_python, state, mask)), finish)
+    finish([failed.with_traceback(None) if isinstance(failed, KeyboardInterrupt) else failed], own_file=False)
+
+
+# -- the process ---------------------------------------------------------------------------------
+
+
+def _take_terminal(path: str | None) -> None:
+    """Leaves the template's session; the terminal, if any, becomes the controlling one of the new session."""
+    os.setsid()
+    if path is None:
+        return
+    import fcntl
+    import termios
+
+    fd = os.open(path, os.O_RDWR)  # Linux makes it the controlling terminal by this already.
+    try:
+        fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
+    finally:
+        os.close(fd)
+
+
+def _apply_limits(program: dict[str, Any]) -> None:
+    """Limits, affinity and priority, as far as they can be had: whoever asks knows what can't."""
+    if limits := program.get("limits"):
+        import resource
+
+        for name, (soft, hard) in limits.items():
+            number = getattr(resource, name)
+            now = resource.getrlimit(number)[1]
+            try:
+                resource.setrlimit(number, (soft, hard))
+            except (OSError, ValueError):
+                resource.setrlimit(number, (soft if now == resource.RLIM_INFINITY else min(soft, now), now))
+    if (affinity := program.get("affinity")) is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, affinity)
+    if (nice := program.get("nice")) is not None and (more := nice - os.nice(0)) > 0:
+        os.nice(more)
+
+
+def _restore_signals(ignored: list[int], ignored_before: frozenset[int]) -> None:
+    """Signals that the template's parents ignored, and the caller does not, do what they do in a fresh process.
+
+    The others are as the imports left them, or as the caller has them.
+    """
+    for number in ignored_before.difference(ignored, _IGNORED_BY_PYTHON):
+        if _process.is_ignored(number):
+            handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            _process.set_handler(number, handler)
+
+
+def enter(program: dict[str, Any]) -> None:
+    """The part of the caller's state that is the program's own: arguments, path, `__main__`, standard streams."""
+    kind, target = program["kind"], program["target"]
+    first = {"script": target, "module": "-m"}.get(kind, "-c")
+    sys.argv[:] = [first, *program["argv"]]
+    sys.orig_argv[:] = _command(program)
+    isolated = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
+    if kind == "script":
+        path = _absolute(target)
+        if os.path.isdir(path):
+            sys.path.insert(0, path)
+        elif not isolated:
+            sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    elif not isolated:
+        sys.path.insert(0, os.getcwd() if kind == "module" else "")
+    main = types.ModuleType("__main__")
+    main.__loader__ = BuiltinImporter  # type: ignore[assignment]
+    if _VERSION < (3, 14):
+        main.__annotations__ = {}
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
+        if type(stream) is io.TextIOWrapper:
+            _reopen(fd, stream)
+
+
+def _reopen(fd: int, stream: io.TextIOWrapper) -> None:
+    """Makes a standard stream anew, as the start of an interpreter does, for what is open there now.
+
+    In its place, since imports may have kept it. Whether it can seek, is a terminal, and how much is read at once is
+    asked when it is made, and the template had other files there.
+    """
+    encoding, errors, unbuffered = stream.encoding, stream.errors, stream.write_through
+    buffer: Any = stream.buffer
+    raw: Any = io.FileIO(fd, "w" if fd else "r", closefd=False)
+    raw.name = stream.name
+    if isinstance(buffer, io.FileIO):
+        buffer = raw
+    else:
+        size = raw._blksize
+        buffer.__init__(raw, size if _VERSION < (3, 14) else max(min(size, 8 << 20), io.DEFAULT_BUFFER_SIZE))
+    lines = not unbuffered and (fd == 2 or raw.isatty())
+    stream.__init__(buffer, encoding, errors, "\n", lines, unbuffered)  # type: ignore[misc]
+
+
+# -- what to run ---------------------------------------------------------------------------------
+
+
+def _prepare(
+    program: dict[str, Any], at_start: frozenset[str], become_python: Callable[[], NoReturn]
+) -> tuple[Go, bool]:
+    """What runs the program, no function of Python's own, and whether `__file__` is to be taken away after it."""
+    kind, target = program["kind"], program["target"]
+    main = sys.modules["__main__"].__dict__
+    if kind == "module":
+        return _module(target, at_start), False
+    if kind == "script":
+        path = _absolute(target)
+        if os.path.isdir(path):
+            return _runpy("__main__", False), False
+        source = _read(path)
+        code = None if source is None else _compile(source, path)
+        if code is None:
+            become_python()
+        main["__file__"] = path
+        if _VERSION < (3, 15):
+            main["__cached__"] = None
+        main["__loader__"] = SourceFileLoader("__main__", path)
+        return partial(exec, code, main), True
+    text = _text(program) + "\n"
+    if _VERSION >= (3, 14) and text[:1].isspace():
+        import textwrap
+
+        text = textwrap.dedent(text)
+    code = _compile(text, "<string>")
+    if code is None:
+        become_python()
+    if _VERSION >= (3, 13):
+        import linecache
+
+        key: Any = code if hasattr(linecache, "_interactive_cache") else "<string>"
+        linecache._register_code(key, text, "<string>")  # type: ignore[attr-defined]
+    return partial(exec, code, main), False
+
+
+def _text(program: dict[str, Any]) -> str:
+    if program["kind"] == "function":
+        module, _, function = program["target"].partition(":")
+        return (
+            f"import sys; sys.argv[0] = {program['target']!r}; from importlib import import_module as m; "
+            f"sys.exit(m({module!r}).{function}())"
+        )
+    code = program["code"]
+    return os.fsdecode(code)
+
+
+def _absolute(path: str) -> str:
+    """As the interpreter makes a script's path absolute: nothing is resolved in it."""
+    if os.path.isabs(path):
+        return path
+    cwd = os.getcwd()
+    return cwd if path == "." and _VERSION >= (3, 11) else os.path.join(cwd, path)
+
+
+def _read(path: str) -> bytes | None:
+    """The source of a script; `None` for what is none (an archive, bytecode, a pipe), or can't be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with io.open_code(path) as file:
+            source = file.read()
+    except OSError:
+        return None
+    is_bytecode = path.endswith(".pyc") or source[:2] == MAGIC_NUMBER[:2]
+    return None if is_bytecode or _ZIP_END in source[-_ZIP_TAIL:] else source
+
+
+def _compile(source: str | bytes, name: str) -> types.CodeType | None:
+    """The code; `None` for what can't be compiled, of which nothing is said then, not even a warning."""
+    more: dict[str, Any] = {} if _VERSION < (3, 15) else {"module": "__main__"}
+    shown, sys.stderr = sys.stderr, io.StringIO()
+    try:
+        code: types.CodeType = compile(source, name, "exec", dont_inherit=True, **more)
+        text = sys.stderr.getvalue()
+    except (Exception, RecursionError):
+        return None
+    finally:
+        sys.stderr = shown
+    if text:
+        shown.write(text)
+    return code
+
+
+def _module(name: str, at_start: frozenset[str]) -> Go:
+    # Preloaded, it would be run a second time, with a warning.
+    for known in (name, f"{name}.__main__"):
+        module = sys.modules.get(known)
+        if module is not None and known not in at_start and not hasattr(module, "__path__"):
+            del sys.modules[known]
+            parent, _, last = known.rpartition(".")
+            if parent in sys.modules:
+                vars(sys.modules[parent]).pop(last, None)
+    return _runpy(name, True)
+
+
+def _runpy(name: str, alter_argv: bool) -> Go:
+    import runpy
+
+    return partial(runpy._run_module_as_main, name, alter_argv)  # type: ignore[attr-defined]
+
+
+# -- Python in the place of this process ----------------------------------------------------------
+
+
+def _command(program: dict[str, Any]) -> list[str]:
+    kind, target = program["kind"], program["target"]
+    what = {"script": [target], "module": ["-m", target]}.get(kind) or ["-c", _text(program)]
+    return [sys.executable, *program["options"], *what, *program["argv"]]
+
+
+def _become_python(state: dict[str, Any], mask: set[int]) -> NoReturn:
+    """Python itself says what is wrong with the program, in its own words."""
+    _process.flush_streams()
+    # Ignored signals stay ignored; Python ignores these two only for itself.
+    for number in _IGNORED_BY_PYTHON.difference(state["ignored_signals"]):
+        _process.set_handler(number, signal.SIG_DFL)
+    _process.set_mask(mask)
+    command = _command(state["program"])
+    os.execve(command[0], command, state["environ"])
+
+
+# -- the way there -------------------------------------------------------------------------------
+
+
+class Leave(SystemExit):
+    """Raised, and caught by nobody but the interpreter, it runs the program: nothing is on the stack by then.
+
+    For a SystemExit that has left the last frame, CPython asks for its `code` (`_Py_HandleSystemExit`), here a property
+    made of C functions only. It is the one way that code with nothing below it can be run from Python; `exec` in a
+    function would show that function to `sys._getframe`, to debuggers, to `warnings`, and to whoever prints the stack.
+    """
+
+    code = property(methodcaller("play"))  # type: ignore[assignment]
+
+    def __init__(self, unblock: Go, go: Go, own_file: bool, finish: Callable[..., NoReturn]) -> None:
+        """Plays `unblock` and `go` on the empty stack, then `finish` with what `go` has raised."""
+        super().__init__()
+        ended = _Ended()
+        tracer, profiler = defaultdict(sys.gettrace), defaultdict(sys.getprofile)
+
+        def end() -> None:
+            raise ended
+
+        def conclude(name: str, value: object) -> None:
+            del inner.flush
+            raised = [ended.__context__]
+            ended.__context__ = None
+            finish(raised, own_file=own_file, tracing=(tracer["x"], profiler["x"]))
+
+        # What the program has set to trace it must not see what comes after it.
+        inner = _stage(
+            _in_turn(unblock, go),
+            _in_turn(tracer, profiler, partial(sys.settrace, None), partial(sys.setprofile, None), end),
+        )
+        self.play = _stage(inner().close, conclude)().close
+
+
+class _Ended(BaseException):
+    """Has as its context what the program ended with."""
+
+
+def _stage(first: Go, then: Callable[..., object]) -> Any:
+    """What has a `close` that calls `first`, then `then`, whatever became of the first: a `finally` without a frame.
+
+    That is how `_io._IOBase.close` goes about `flush`, and the attribute that says that it is closed; when both raise,
+    the first exception becomes the context of the second.
+    """
+    return type("Stage", (io.IOBase,), {"flush": staticmethod(first), "__setattr__": staticmethod(then)})
+
+
+def _in_turn(*steps: Any) -> Go:
+    """One function of C that calls each of these, whatever it is called with itself.
+
+    `str.format` takes items of its arguments in turn, and a defaultdict makes those that are missing by a call.
+    """
+    items = {f"_{at}": step if type(step) is defaultdict else defaultdict(step) for at, step in enumerate(steps)}
+    return partial("".join(f"{{{name}[x].__class__}}" for name in items).format, **items)
