@@ -23,6 +23,7 @@ __all__ = [
     "client_places",
     "client_run",
     "client_surroundings",
+    "client_warm",
     "configure_logging",
     "imports_of",
     "parse_command",
@@ -482,8 +483,8 @@ def rust_name_problem(name: str, place: str) -> str | None:
 def client_run(request: dict[str, Any]) -> int:
     """Runs a program as `python` would: in a child of the project's daemon, or cold in the place of this process.
 
-    Signals, the terminal and standard streams are the program's until it ends. It must be called on the main thread, and
-    the process should end with the status at once: `os._exit(status)`.
+    Signals, the terminal and standard streams are the program's until it ends. It must be called on the main thread,
+    and the process should end with the status at once: `os._exit(status)`.
 
     Args:
         request: `executable` (`sys.executable`), `prefix` (`sys.prefix`), `package` (folder of firehot), `kind`
@@ -511,9 +512,7 @@ def client_cold(request: dict[str, Any], reason: str | None) -> NoReturn:
         OSError: The interpreter can't be executed.
     """
 
-def client_ask(
-    to: dict[str, Any], question: str, start: bool = False, patience: float | None = None
-) -> str | None:
+def client_ask(to: dict[str, Any], question: str, start: bool = False, patience: float | None = None) -> str | None:
     """Asks the project's daemon something that has one answer (`status`, `stop`, `warm`, `imports`, `why`).
 
     Args:
@@ -530,6 +529,19 @@ def client_ask(
         FirehotError: The daemon does not answer, or is another version's, or can't be started.
     """
 
+def client_warm(request: dict[str, Any]) -> str | None:
+    """Has the project's daemon build the template of a program, and waits for it; starts one where there is none.
+
+    Args:
+        request: As of `client_run`.
+
+    Returns:
+        The header of the answer, JSON.
+
+    Raises:
+        FirehotError: The daemon does not answer, or can't be started.
+    """
+
 def client_place(to: dict[str, Any]) -> dict[str, str]:
     """Where a project's daemon is, running or not: `root`, `socket`, `lock`, `log`, `why` (paths).
 
@@ -538,14 +550,14 @@ def client_place(to: dict[str, Any]) -> dict[str, str]:
     """
 
 def client_places() -> list[dict[str, Any]]:
-    """This user's daemons that live: `pid`, `root`, `python`, `started` (seconds since 1970), `firehot`, `socket`, `log`.
+    """This user's daemons that live: `pid`, `root`, `python`, `started` (s since 1970), `firehot`, `socket`, `log`.
 
     Raises:
         FirehotError: The folder for them can't be used: it is somebody else's.
     """
 
 def client_build() -> str:
-    """What tells this build of firehot from others: the `build` of `hello`. A daemon asks for it once, when it starts."""
+    """What tells this build of firehot from others: the `build` of `hello`. A daemon asks for it when it starts."""
 
 def client_surroundings() -> dict[str, Any]:
-    """What `run` tells of this process, for a daemon to compare with its own: `limits`, `affinity`, `nice`, `places`."""
+    """What `run` tells of this process, for a daemon to compare: `limits`, `affinity`, `nice`, `places`."""

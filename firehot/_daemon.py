@@ -121,7 +121,11 @@ class Daemon:
             send(connection, "answer", pid=os.getpid())
             self.leave("it was told to")
         else:
-            send(connection, "answer", **answer(self, header, body))
+            try:
+                told = answer(self, header, body)
+            except FirehotError as error:
+                told = {"problem": str(error)}
+            send(connection, "answer", **told)
 
 
 def _idle_timeout(root: str) -> float:
@@ -152,7 +156,7 @@ def main(tell: int, socket: str, lock: str, log: str, root: str, facts: str) -> 
     signal.set_wakeup_fd(listener.waker(), warn_on_full_buffer=False)
     folder = f"{os.path.splitext(socket)[0]}.files"
     shutil.rmtree(folder, ignore_errors=True)
-    daemon = Daemon(listener, root, folder, _core.client_build(str(Path(__file__).parent)))
+    daemon = Daemon(listener, root, folder, _core.client_build())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: daemon.leave(f"{signal.Signals(number).name} came"))
     say(f"process {os.getpid()} serves {root}")

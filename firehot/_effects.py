@@ -20,7 +20,7 @@ from os import umask
 from posix import getcwd
 from typing import Any, TypeAlias
 
-from firehot import _audit, _descriptors, _strays
+from firehot import _audit, _descriptors, _process, _strays
 
 Effect: TypeAlias = dict[str, Any]
 Entry: TypeAlias = dict[str, Any]
@@ -92,8 +92,6 @@ class Watch:
     def close(self) -> None:
         """After the preload: text that was kept back for a shared log file is written once, not by each child."""
         if self._descriptors.appends:
-            from firehot import _child
-
             _process.flush_files()
 
     @property

@@ -26,14 +26,13 @@ import signal
 import stat
 import sys
 import types
+from _collections import defaultdict  # type: ignore[import-not-found]
 from collections.abc import Callable
 from functools import partial
 from importlib._bootstrap_external import MAGIC_NUMBER  # type: ignore[attr-defined]
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, NoReturn
-
-from _collections import defaultdict  # type: ignore[import-not-found]
 
 from firehot import _process, _program_end
 

@@ -46,7 +46,11 @@ def warm(command: Command) -> int:
     """`firehot warm`: builds the template and waits for it."""
     if "python" in command:
         raise FirehotError("there is no program to warm: name a script, -m MODULE, -c CODE or package.module:function")
-    told = _core.client_warm(_request(command, "run"))
+    import json
+
+    told: dict[str, Any] = json.loads(_core.client_warm(_request(command, "run")) or "{}")
+    if told.get("problem"):
+        raise FirehotError(told["problem"])
     if told.get("failed"):
         raise FirehotError(f"the template could not be built: {told['failed']}")
     print(f"{told['target']}: {told['modules']} modules, {told['milliseconds']:,.0f} ms of imports")

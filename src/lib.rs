@@ -26,8 +26,8 @@
 
 mod cache;
 pub mod cli;
-pub mod daemon;
 pub mod client;
+pub mod daemon;
 pub mod environment;
 pub mod error;
 pub mod protocol;

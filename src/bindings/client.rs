@@ -10,8 +10,8 @@ use pyo3::types::PyDict;
 
 use super::errors::firehot_error;
 use crate::client::{
-    ask, become_cold, build_of, die_by, keep_reason, living, project_root, run, say, Kind, Outcome,
-    Place, Request, Surroundings, Where,
+    ask, become_cold, build_of, die_by, keep_reason, living, plain, project_root, run, say, Kind,
+    Outcome, Place, Request, Surroundings, Where,
 };
 
 #[derive(FromPyObject)]
@@ -98,18 +98,42 @@ pub(super) fn client_ask(
     let build = client_build(py)?;
     let patience =
         patience.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    let to = match &to {
+        WhereDict::Socket(given) => Where::Socket(&given.socket),
+        WhereDict::Project(given) => Where::Project {
+            script: given.script.as_deref(),
+            executable: given.executable.clone(),
+            prefix: given.prefix.clone(),
+            start: start.then(|| given.package.clone()),
+        },
+    };
+    let frames = plain(question, &build).map_err(|error| firehot_error(&error))?;
+    answer(py, &to, frames, patience)
+}
+
+/// Has the project's daemon build the template of a program; starts one if there is none.
+#[pyfunction]
+pub(super) fn client_warm(py: Python<'_>, request: RequestDict) -> PyResult<Option<String>> {
+    let request = request.into_request(py)?;
+    let frames = request.question("warm").map_err(PyValueError::new_err)?;
+    let to = Where::Project {
+        script: request.script(),
+        executable: request.executable.clone(),
+        prefix: request.prefix.clone(),
+        start: Some(request.package.clone()),
+    };
+    answer(py, &to, frames, None)
+}
+
+fn answer(
+    py: Python<'_>,
+    to: &Where<'_>,
+    frames: Vec<u8>,
+    patience: Option<Duration>,
+) -> PyResult<Option<String>> {
     let mut raised = None;
     let answer = py.detach(|| {
-        let to = match &to {
-            WhereDict::Socket(given) => Where::Socket(&given.socket),
-            WhereDict::Project(given) => Where::Project {
-                script: given.script.as_deref(),
-                executable: given.executable.clone(),
-                prefix: given.prefix.clone(),
-                start: start.then(|| given.package.clone()),
-            },
-        };
-        ask(&to, question, &build, patience, || {
+        ask(to, frames, patience, || {
             raised = Python::attach(|py| py.check_signals()).err();
             raised.is_none()
         })

@@ -4,8 +4,8 @@
 
 mod caller;
 mod cli;
-mod daemon;
 mod client;
+mod daemon;
 mod engine;
 mod errors;
 mod logging;
@@ -63,6 +63,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(imports_of_py, module)?)?;
     module.add_function(wrap_pyfunction!(cli::parse_command, module)?)?;
     module.add_function(wrap_pyfunction!(client::client_ask, module)?)?;
+    module.add_function(wrap_pyfunction!(client::client_warm, module)?)?;
     module.add_function(wrap_pyfunction!(client::client_build, module)?)?;
     module.add_function(wrap_pyfunction!(client::client_cold, module)?)?;
     module.add_function(wrap_pyfunction!(client::client_place, module)?)?;

@@ -66,26 +66,33 @@ pub enum Where<'w> {
     },
 }
 
+/// The frames of a question that is a header alone.
+///
+/// # Errors
+/// It is too long.
+pub fn plain(question: &str, build: &str) -> Result<Vec<u8>, AskError> {
+    let mut bytes = hello(build);
+    bytes.extend(prefix(question.len(), 0).map_err(|_| AskError::TooLong)?);
+    bytes.extend(question.as_bytes());
+    Ok(bytes)
+}
+
 /// The header of the answer; nothing where no daemon runs.
 ///
-/// `goes_on` is asked every 100 ms; `patience` is how long the answer may take.
+/// `frames` are those of [`plain`], or of a request. `goes_on` is asked every 100 ms; `patience` is how long the answer may take.
 ///
 /// # Errors
 /// See [`AskError`].
 pub fn ask(
     to: &Where<'_>,
-    question: &str,
-    build: &str,
+    frames: Vec<u8>,
     patience: Option<Duration>,
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<Option<Vec<u8>>, AskError> {
     let Some(mut link) = connected(to)? else {
         return Ok(None);
     };
-    let mut bytes = hello(build);
-    bytes.extend(prefix(question.len(), 0).map_err(|_| AskError::TooLong)?);
-    bytes.extend(question.as_bytes());
-    link.begin(bytes, &[])?;
+    link.begin(frames, &[])?;
     let deadline = patience.map(|patience| Instant::now() + patience);
     loop {
         let mut events = PollFlags::POLLIN;

@@ -39,7 +39,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-pub use self::ask::{ask, AskError, Where};
+pub use self::ask::{ask, plain, AskError, Where};
 pub use self::place::{living, project_root, Living, Place, PlaceError};
 pub use self::request::{Kind, Request};
 pub use self::signals::die_by;
@@ -90,8 +90,11 @@ pub fn run(request: &Request) -> Outcome {
 }
 
 fn place_of(request: &Request) -> Result<Place, PlaceError> {
-    let script = (request.kind == Kind::Script).then(|| Path::new(&request.target));
-    Place::of(&project_root(script)?, &request.executable, &request.prefix)
+    Place::of(
+        &project_root(request.script())?,
+        &request.executable,
+        &request.prefix,
+    )
 }
 
 /// Why no daemon has answered.

@@ -92,11 +92,29 @@ pub(super) fn hello(build: &str) -> Vec<u8> {
 }
 
 impl Request {
+    /// The script's path, if it is one: its folder says which project it belongs to.
+    #[must_use]
+    pub fn script(&self) -> Option<&Path> {
+        (self.kind == Kind::Script).then(|| Path::new(&self.target))
+    }
+
     /// Both frames of `run`, of which the first says who asks.
     ///
     /// # Errors
     /// Why it can't be said.
     pub(super) fn frames(&self, terminal: Option<&Path>) -> Result<Vec<u8>, String> {
+        self.asking("run", terminal)
+    }
+
+    /// Both frames of a question about the program (`warm`), of which the first says who asks.
+    ///
+    /// # Errors
+    /// Why it can't be said.
+    pub fn question(&self, kind: &'static str) -> Result<Vec<u8>, String> {
+        self.asking(kind, None)
+    }
+
+    fn asking(&self, kind: &'static str, terminal: Option<&Path>) -> Result<Vec<u8>, String> {
         let cwd = std::env::current_dir()
             .map_err(|error| format!("the working directory can't be found: {error}"))?;
         let mut body = Body::default();
@@ -112,7 +130,7 @@ impl Request {
         }
         let options = self.options.iter().map(|option| text(option)).collect();
         let header = Run {
-            r#type: "run",
+            r#type: kind,
             kind: self.kind,
             options,
             umask: file_mode_mask(),
