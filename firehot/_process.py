@@ -196,7 +196,14 @@ def fresh_main(state: dict[str, Any]) -> None:
 
         main.__spec__ = ModuleSpec(state["main_name"], None, origin=state["main_file"])
         main.__package__ = main.__spec__.parent
-    sys.modules["__main__"] = main
+    set_main(main)
+
+
+def set_main(main: types.ModuleType) -> None:
+    """Makes a module the main one, by both names if `multiprocessing` has given it a second one."""
+    for name in ("__main__", "__mp_main__"):
+        if name == "__main__" or name in sys.modules:
+            sys.modules[name] = main
 
 
 def invalidate_finders() -> None:

@@ -139,7 +139,7 @@ def enter(program: dict[str, Any]) -> None:
     if _VERSION < (3, 14):
         main.__annotations__ = {}
     main.__dict__["__builtins__"] = builtins
-    sys.modules["__main__"] = main
+    _process.set_main(main)
     for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
         if type(stream) is io.TextIOWrapper:
             _reopen(fd, stream)

@@ -12,6 +12,8 @@ use crate::stamp::os_text;
 /// What follows for whoever uses a package that is left out.
 pub(super) const AFTERWARDS: &str = "each run imports it itself";
 
+const MAIN_ALIAS: &str = "__mp_main__";
+
 /// Judges what a template loads.
 pub(super) struct Judge<'s> {
     first_party: FirstParty<'s>,
@@ -164,8 +166,11 @@ impl<'s> Judge<'s> {
     }
 
     fn is_own_module(&self, LoadedModule(name, file, _): &LoadedModule) -> bool {
-        file.as_deref()
-            .is_some_and(|file| self.is_own(name, Path::new(&os_text(file))))
+        // `multiprocessing` gives the template's own main module, which is empty, a second name.
+        name != MAIN_ALIAS
+            && file
+                .as_deref()
+                .is_some_and(|file| self.is_own(name, Path::new(&os_text(file))))
     }
 
     /// The first item that has loaded a module or something below it.

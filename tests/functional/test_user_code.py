@@ -432,3 +432,24 @@ def test_a_customisation_that_imports_the_project_is_no_ones_fault(
     monkeypatch.setenv("PYTHONPATH", project.path)
     with project.open() as environment:
         assert "gadget" in environment.modules and not environment.skipped
+
+
+def test_a_script_in_the_projects_folder_may_use_what_imports_multiprocessing(project: Project) -> None:
+    project.dependency("dep_spawns.py", "import multiprocessing\n")
+    project.write("__init__.py", "import dep_spawns\n")
+    scripts = Scripts(project.root)
+    ended = scripts.run(f"""
+        import sys
+        from firehot import isolate_imports
+
+        def look():
+            import multiprocessing
+            return sys.modules["__mp_main__"] is sys.modules["__main__"]
+
+        if __name__ == "__main__":
+            sys.path[:0] = {project.path!r}.split(":")
+            with isolate_imports({project.name!r}) as environment:
+                print(list(environment.modules), dict(environment.skipped), environment.run(look))
+    """)
+    shown = ended.ok()
+    assert "'dep_spawns'" in shown and shown.endswith("{} True\n"), shown
