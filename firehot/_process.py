@@ -114,8 +114,11 @@ def native_function(library: str, name: str, argument: int) -> Callable[[], int]
 
 def flush_native() -> None:
     """Writes out what C code has buffered: `_exit` does not."""
+    global _FFLUSH
     native = _native()
-    native.call_cdeclfunction(native.dlsym(native.dlopen(None, 0), "fflush"), (None,))
+    if _FFLUSH is None:
+        _FFLUSH = native.dlsym(native.dlopen(None, 0), "fflush")
+    native.call_cdeclfunction(_FFLUSH, (None,))
 
 
 def _native() -> Any:
@@ -144,6 +147,7 @@ def signal_descriptor() -> int:
 
 _SIGSET = 128
 """Bytes of `sigset_t`."""
+_FFLUSH: int | None = None
 _PRCTL: tuple[int, Callable[[int, tuple[int, ...]], int]] | None = None
 
 

@@ -2,17 +2,17 @@
 
 `state["program"]` names it:
 
-- `kind`, `target`: `script` and its path as given (a folder with a `__main__.py` as well), `module` and its name, `code`
-  (the target does not matter), `function` and `package.module:function`.
-- `code`: the text of `-c`. `argv`: what stands behind the target. `options`: of the interpreter, which are the
-  template's.
-- `terminal`: the path of what becomes the controlling terminal, or `None`. `limits`: soft and hard by name, those that
-  differ from the template's; `affinity`, `nice`, `blocked` (signals), `path` to be missing or `None` when they don't.
+- `kind`, `target`: `script` and its path as given, which may be a folder; `module` and its name; `code`; `function` and
+  `package.module:function`.
+- `code`: the text of `-c`. `argv`: what stands behind the target. `options`: of the interpreter; they are the
+  template's as well.
+- `terminal`: the path of what becomes the controlling terminal, or `None`.
+- `limits`: soft and hard by name, those that differ from the template's; `affinity`; `nice`; `blocked`, signals. Each
+  may be missing.
 
-Two rules make it exact. First, the program's frames have nothing below them: the child leaves all of its own functions
-by an exception, and what CPython does with one that nobody catches runs the program; see `_leave`. Second, whatever
-keeps a program from starting (no such file, a syntax error, an archive) is left to Python itself, which takes this
-process's place: no line of the program has run by then.
+The program's frames have nothing below them: see `_empty_stack`. Whatever keeps a program from starting (no such file,
+a syntax error), and what is rare (archives, bytecode), is left to Python itself, which takes this process's place: no
+line of the program has run by then.
 
 How a program ends is in `_program_end`. Standard library only.
 """
@@ -26,15 +26,14 @@ import signal
 import stat
 import sys
 import types
-from _collections import defaultdict  # type: ignore[import-not-found]
 from collections.abc import Callable
 from functools import partial
-from importlib._bootstrap_external import MAGIC_NUMBER  # type: ignore[attr-defined]
+from importlib._bootstrap_external import MAGIC_NUMBER
 from importlib.machinery import BuiltinImporter, SourceFileLoader
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from firehot import _process, _program_end
+from firehot._empty_stack import Go, Leave
 
 if TYPE_CHECKING:
     from firehot._child import Inherited
@@ -46,8 +45,6 @@ _ZIP_TAIL = 22 + (1 << 16)
 _VERSION = sys.version_info[:2]
 SIGNALS = frozenset(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _IGNORED_BY_PYTHON = frozenset(int(getattr(signal, name)) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
-
-Go = Callable[[], object]
 
 
 def run(state: dict[str, Any], enter: Callable[[], None], inherited: Inherited, teller: Teller | None) -> NoReturn:
@@ -135,7 +132,7 @@ def enter(program: dict[str, Any]) -> None:
     elif not isolated:
         sys.path.insert(0, os.getcwd() if kind == "module" else "")
     main = types.ModuleType("__main__")
-    main.__loader__ = BuiltinImporter  # type: ignore[assignment]
+    main.__loader__ = BuiltinImporter
     if _VERSION < (3, 14):
         main.__annotations__ = {}
     main.__dict__["__builtins__"] = builtins
@@ -288,61 +285,3 @@ def _become_python(state: dict[str, Any], mask: set[int]) -> NoReturn:
     _process.set_mask(mask)
     command = _command(state["program"])
     os.execve(command[0], command, state["environ"])
-
-
-# -- the way there -------------------------------------------------------------------------------
-
-
-class Leave(SystemExit):
-    """Raised, and caught by nobody but the interpreter, it runs the program: nothing is on the stack by then.
-
-    For a SystemExit that has left the last frame, CPython asks for its `code` (`_Py_HandleSystemExit`), here a property
-    made of C functions only. It is the one way that code with nothing below it can be run from Python; `exec` in a
-    function would show that function to `sys._getframe`, to debuggers, to `warnings`, and to whoever prints the stack.
-    """
-
-    code = property(methodcaller("play"))  # type: ignore[assignment]
-
-    def __init__(self, unblock: Go, go: Go, own_file: bool, finish: Callable[..., NoReturn]) -> None:
-        """Plays `unblock` and `go` on the empty stack, then `finish` with what `go` has raised."""
-        super().__init__()
-        ended = _Ended()
-        tracer, profiler = defaultdict(sys.gettrace), defaultdict(sys.getprofile)
-
-        def end() -> None:
-            raise ended
-
-        def conclude(name: str, value: object) -> None:
-            del inner.flush
-            raised = [ended.__context__]
-            ended.__context__ = None
-            finish(raised, own_file=own_file, tracing=(tracer["x"], profiler["x"]))
-
-        # What the program has set to trace it must not see what comes after it.
-        inner = _stage(
-            _in_turn(unblock, go),
-            _in_turn(tracer, profiler, partial(sys.settrace, None), partial(sys.setprofile, None), end),
-        )
-        self.play = _stage(inner().close, conclude)().close
-
-
-class _Ended(BaseException):
-    """Has as its context what the program ended with."""
-
-
-def _stage(first: Go, then: Callable[..., object]) -> Any:
-    """What has a `close` that calls `first`, then `then`, whatever became of the first: a `finally` without a frame.
-
-    That is how `_io._IOBase.close` goes about `flush`, and the attribute that says that it is closed; when both raise,
-    the first exception becomes the context of the second.
-    """
-    return type("Stage", (io.IOBase,), {"flush": staticmethod(first), "__setattr__": staticmethod(then)})
-
-
-def _in_turn(*steps: Any) -> Go:
-    """One function of C that calls each of these, whatever it is called with itself.
-
-    `str.format` takes items of its arguments in turn, and a defaultdict makes those that are missing by a call.
-    """
-    items = {f"_{at}": step if type(step) is defaultdict else defaultdict(step) for at, step in enumerate(steps)}
-    return partial("".join(f"{{{name}[x].__class__}}" for name in items).format, **items)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from firehot._learn import Teller
 
 _FLUSH_FAILED = 120
+_FLUSHING = "Exception ignored while flushing sys.stdout"
+_FLUSHING_3_13 = "Exception ignored on flushing sys.stdout"
 _VERSION = sys.version_info[:2]
 
 Step: TypeAlias = Callable[[], object]
@@ -81,14 +83,13 @@ def _conclude(raised: list[BaseException | None], own_file: bool, tracing: Traci
         for stream in (sys.stderr, sys.stdout):
             with suppress(BaseException):
                 stream.flush()
-    if isinstance(error, SystemExit):
-        return _exit_status(error)
-    status = 0 if error is None else _show(error, tracing)
-    if own_file:
-        main: dict[str, Any] = vars(sys.modules.get("__main__", builtins))
+    is_exit = isinstance(error, SystemExit)
+    status = 0 if error is None else _exit_status(error) if is_exit else _show(error, tracing)
+    if own_file and (not is_exit or _VERSION >= (3, 15)):
+        main = sys.modules.get("__main__")
         for name in ("__file__", "__cached__"):
-            if main is not vars(builtins):
-                main.pop(name, None)
+            if main is not None:
+                vars(main).pop(name, None)
     return status
 
 
@@ -97,7 +98,7 @@ def _show(error: BaseException, tracing: Tracing) -> int:
     trace = error.__traceback__
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
     if _VERSION >= (3, 12):
-        sys.last_exc = error
+        sys.__dict__["last_exc"] = error
     hook: Any = getattr(sys, "excepthook", None)
     sys.audit("sys.excepthook", hook, type(error), error, trace)
     if hook is None:
@@ -131,9 +132,9 @@ def _call(tracing: Tracing, function: Callable[..., object], *args: object) -> B
     return None
 
 
-def _exit_status(error: SystemExit) -> int:
+def _exit_status(error: BaseException) -> int:
     try:
-        code: object = error.code
+        code: object = error.code  # type: ignore[attr-defined]
     except BaseException:
         code = error
     if code is None:
@@ -190,8 +191,8 @@ def _flush_standard_streams() -> bool:
         error = _call(_UNTRACED, stream.flush)
         failed |= error is not None
         if error is not None and name == "stdout":
-            new = _VERSION >= (3, 14)
-            _ignore(error, "Exception ignored while flushing sys.stdout" if new else None, None if new else stream)
+            words = None if _VERSION < (3, 13) else _FLUSHING_3_13 if _VERSION < (3, 14) else _FLUSHING
+            _ignore(error, words, stream if words is None else None)
     return failed
 
 
@@ -210,24 +211,40 @@ def _tear_down(template: frozenset[str]) -> None:
 
     As `finalize_modules`, for the modules that were imported since the fork. What the template's modules hold stays.
     """
-    kept = []
-    for name, module in sys.modules.items():
-        if (name not in template or name == "__main__") and issubclass(type(module), ModuleType):
-            kept.append((name, weakref.ref(module)))
-    module = None
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    modules: dict[str, Any] = sys.modules
+    names = ["__main__", *_new_modules(template)]
+    kept = [(name, weakref.ref(modules[name])) for name in names if issubclass(type(modules.get(name)), ModuleType)]
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, f"__{name}__"))
     _destroy(
         [
             *(partial(sys.__dict__.pop, name, None) for name in _LAST),
             partial(builtins.__dict__.pop, "_", None),
             # What destructors warn of and fail with is put into words without these.
-            *(partial(sys.modules.__setitem__, name, None) for name in ("warnings", "io")),
-            *(partial(sys.modules.__setitem__, name, None) for name, _ in kept),
+            *(partial(modules.__setitem__, name, None) for name in ("warnings", "io")),
+            *(partial(modules.__setitem__, name, None) for name, _ in kept),
             gc.collect,
         ]
     )
     _destroy([step for _, reference in reversed(kept) for step in _clearing(reference())])
     _destroy([gc.collect])
+
+
+def _new_modules(template: frozenset[str]) -> list[str]:
+    """In the order of their imports. They stand at the end; going through all names means writing to their pages."""
+    found: list[str] = []
+    known = 0
+    for name in reversed(sys.modules):
+        if name not in template:
+            found.append(name)
+            known = 0
+        elif (known := known + 1) > _ENOUGH:
+            break
+    return found[::-1]
+
+
+_ENOUGH = 32
+"""Modules of the template in a row: a program may have taken some out, and imported them again."""
 
 
 def _clearing(module: ModuleType | None) -> Iterable[Step]:

@@ -29,7 +29,8 @@ from signal import getsignal, pthread_sigmask, set_wakeup_fd
 from signal import signal as set_handler
 from typing import Any, NoReturn
 
-from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _program, _stamp, _ties, _wire
+from firehot import __version__, _bytecode, _care, _child, _learn, _preload, _process, _stamp, _ties, _wire
+from firehot._empty_stack import Leave
 
 # What a terminal, `timeout` or a service manager sends to the whole group is for the host and for children, which end
 # in their own way; the template ends when they have. Faults, timers and SIGCHLD stay.
@@ -217,6 +218,7 @@ class Template:
         set_handler(signal.SIGCHLD, lambda *_: None)
         self._inherited.lines = _process.forget_finders()
         self._inherited.modules = frozenset(sys.modules)
+        _process.flush_native()
         gc.collect()
         gc.freeze()
         _process.flush_streams()
@@ -255,7 +257,7 @@ class Template:
         try:
             self._leave_as_child()
             _child.run(sock, self._pid, self._host, self._inherited, ahead=ahead)
-        except _program.Leave:
+        except Leave:
             raise  # A program is run by the interpreter itself: no frame of the template stays.
         except BaseException as error:
             _fail(error)
@@ -291,7 +293,7 @@ class Template:
                 _exit(0)
             self._start_above(header, _unpickle(body))
             self.serve()
-        except _program.Leave:
+        except Leave:
             raise  # In a child of this layer: see `_become_child`.
         except BaseException as error:
             _fail(error)
