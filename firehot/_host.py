@@ -37,7 +37,6 @@ _FLAGS = {
     "bytes_warning": "b",
     "quiet": "q",
     "optimize": "O",
-    "unbuffered": "u",
 }
 # `python --help-env`, without those that are read later (PYTHONBREAKPOINT, PYTHONASYNCIODEBUG, PYTHONSTARTUP,
 # PYTHONINSPECT); the dynamic loader's; the C library's.
@@ -140,6 +139,8 @@ def interpreter_options() -> list[str]:
         for flag, letter in _FLAGS.items()
         if int(getattr(sys.flags, flag, 0)) > 0
     ]
+    if getattr(sys.__stdout__, "write_through", False):
+        options.append("-u")
     if sys.flags.isolated:
         options.append("-I")
     else:

@@ -7,6 +7,7 @@ client is gone, its program is: SIGHUP and SIGTERM at once, SIGKILL half a secon
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from contextlib import suppress
@@ -125,6 +126,10 @@ def obstacle(request: Request) -> str | None:
     """What a child of this daemon can't be given, if there is anything."""
     if not request.path:
         return f"sys.path with {' '.join(request.options)} is not known before python starts"
+    if request.environ.get("PYTHONINSPECT") and not request.has_option("IE"):
+        return "PYTHONINSPECT is set"
+    if not os.access(request.cwd, os.X_OK):
+        return "the working directory can't be entered"
     if request.is_other_text():
         return "its locale's encoding is not UTF-8"
     own, told = _core.client_surroundings(), request.header

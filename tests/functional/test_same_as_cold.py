@@ -362,3 +362,32 @@ def test_a_folder_that_an_import_puts_on_the_path_hides_nothing_that_was_loaded_
     with project.open() as environment:
         names = environment.run(childwork.loaded_modules)
         assert "dep_copied" in names and "dep_bundle" in names
+
+
+def test_a_host_whose_output_is_not_buffered_has_children_like_it(scripts: Scripts, script_package: str) -> None:
+    script = scripts.save(f"""
+        import sys
+        from firehot import isolate_imports
+
+        def look():
+            return sys.stdout.write_through
+
+        if __name__ == "__main__":
+            with isolate_imports({script_package!r}) as environment:
+                print(environment.run(look))
+    """)
+    for options, expected in ([], "False\n"), (["-u"], "True\n"):
+        ended = scripts.run_command([sys.executable, *options, str(script)])
+        assert ended.ok() == expected
+
+
+def test_processes_that_a_child_spawns_look_for_modules_where_the_child_is(project: Project, tmp_path: Path) -> None:
+    project.write("__init__.py", "import multiprocessing.process\n")
+
+    def look() -> str:
+        import multiprocessing.process
+
+        return str(vars(multiprocessing.process)["ORIGINAL_DIR"])
+
+    with project.open() as environment:
+        assert environment.exec(look, cwd=tmp_path).result() == str(tmp_path)
