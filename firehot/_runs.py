@@ -42,10 +42,15 @@ def run(connection: _core.Connection, header: dict[str, Any], body: bytes, slots
     """
     began = time.monotonic()
     request = Request.parse(header, body)
-    stdio = connection.take_stdio()
-    reason = "stdin, stdout or stderr is closed" if stdio is None else obstacle(request)
-    if stdio is None or reason is not None:
-        _cold(connection, journal, request, reason or "", quiet=False)
+    if (obstruction := obstacle(request)) is not None:
+        _cold(connection, journal, request, obstruction, quiet=False)
+        return
+    # Until it has said `go`, the client may have turned away and run the program itself. Its descriptors come with that.
+    send(connection, "ready")
+    if connection.receive() is None:
+        return
+    if (stdio := connection.take_stdio()) is None:
+        _cold(connection, journal, request, "stdin, stdout or stderr is closed", quiet=False)
         return
     slot, ticket, reason = _begin(request, stdio, slots)
     stdio.close()

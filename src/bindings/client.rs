@@ -133,7 +133,7 @@ fn answer(
 ) -> PyResult<Option<String>> {
     let mut raised = None;
     let answer = py.detach(|| {
-        ask(to, frames, patience, || {
+        ask(to, &frames, patience, || {
             raised = Python::attach(|py| py.check_signals()).err();
             raised.is_none()
         })

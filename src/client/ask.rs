@@ -10,7 +10,7 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use super::link::{Connected, Link};
 use super::place::{project_root, Place, PlaceError};
 use super::request::hello;
-use super::start::{start, StartError};
+use super::start::{start, StartError, Wait};
 use crate::protocol::frame::prefix;
 
 /// A caller is asked this often whether it still wants to know.
@@ -34,8 +34,8 @@ pub enum AskError {
     /// It has said nothing in time.
     #[error("the daemon does not answer")]
     Silent,
-    /// It has gone before it answered.
-    #[error("the daemon has ended")]
+    /// It has gone, or has not understood.
+    #[error("the daemon has not answered; its log says why")]
     Ended,
     /// Another version's: it ends now.
     #[error("the daemon was another version's; it has been told to end")]
@@ -85,14 +85,14 @@ pub fn plain(question: &str, build: &str) -> Result<Vec<u8>, AskError> {
 /// See [`AskError`].
 pub fn ask(
     to: &Where<'_>,
-    frames: Vec<u8>,
+    frames: &[u8],
     patience: Option<Duration>,
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<Option<Vec<u8>>, AskError> {
     let Some(mut link) = connected(to)? else {
         return Ok(None);
     };
-    link.begin(frames, &[])?;
+    link.push(frames);
     let deadline = patience.map(|patience| Instant::now() + patience);
     loop {
         let mut events = PollFlags::POLLIN;
@@ -135,7 +135,7 @@ fn connected(to: &Where<'_>) -> Result<Option<Link>, AskError> {
             let found = connect(&place.socket)?;
             match (found, package) {
                 (None, Some(package)) => {
-                    start(&place, executable, package, &[])?;
+                    start(&place, executable, package, &[], Wait::Listening)?;
                     connect(&place.socket)
                 }
                 (found, _) => Ok(found),

@@ -1,5 +1,6 @@
 # The start of a daemon, handed to the interpreter as text. Arguments: folder of the package, socket, lock, log, project
-# root, and what is to be written into the lock. The process that the client waits for ends when the socket listens.
+# root, what is to be written into the lock, and "wait" where the process that the client waits for ends when the socket
+# listens; else it ends at once.
 import os
 import sys
 
@@ -9,11 +10,13 @@ for name in os.listdir("/dev/fd"):
             os.close(int(name))
         except OSError:
             pass  # The one that listed them.
+package, path, lock, log, root, facts, wait = sys.argv[1:]
 told, tell = os.pipe()
 if os.fork():
     os.close(tell)
-    os._exit(0 if os.read(told, 1) else 1)
-os.close(told)
+    os._exit(0 if not wait or os.read(told, 1) else 1)
+if wait:
+    os.close(told)  # Else it stays, so that who tells is not killed for it.
 os.setsid()
 os.umask(0o077)
 os.chdir("/")
@@ -25,7 +28,6 @@ for number in _signal.valid_signals():
     if number not in (_signal.SIGPIPE, _signal.SIGXFSZ) and _signal.getsignal(number) == _signal.SIG_IGN:
         _signal.signal(number, _signal.SIG_DFL)
 
-package, path, lock, log, root, facts = sys.argv[1:]
 # Behind the standard library: nothing of what is installed hides a module of it.
 sys.path.append(os.path.dirname(package))
 from firehot import _daemon

@@ -1,4 +1,4 @@
-//! The client's end of the connection: frames out, frames in, three descriptors with the first byte. Never blocks.
+//! The client's end of the connection: frames out, frames in, three descriptors with one of them. Never blocks.
 
 use std::io::{self, IoSlice, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -45,6 +45,9 @@ pub(super) struct Link {
     open: bool,
 }
 
+/// Descriptors that travel with the bytes.
+pub(super) type Stdio<'s> = [BorrowedFd<'s>; 3];
+
 impl Link {
     /// Connects at once or not at all.
     ///
@@ -71,18 +74,20 @@ impl Link {
         }))
     }
 
-    /// Sends the first bytes, and descriptors with them; what the socket does not take follows with [`Link::flush`].
+    /// Sends bytes with descriptors, behind which all that was pushed has gone.
     ///
     /// # Errors
-    /// It takes nothing: the daemon has gone.
-    pub(super) fn begin(&mut self, bytes: Vec<u8>, stdio: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let raw: Vec<i32> = stdio.iter().map(AsRawFd::as_raw_fd).collect();
+    /// It takes nothing: the daemon has gone, or has not read what it was sent.
+    pub(super) fn hand_over(&mut self, bytes: &[u8], stdio: Stdio<'_>) -> io::Result<()> {
+        if self.wants_to_write() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let raw = stdio.map(|fd| fd.as_raw_fd());
         let rights = [ControlMessage::ScmRights(&raw)];
-        let control: &[ControlMessage] = if raw.is_empty() { &[] } else { &rights };
-        let whole = [IoSlice::new(&bytes)];
+        let whole = [IoSlice::new(bytes)];
         let socket = self.stream.as_raw_fd();
-        self.sent = sendmsg::<UnixAddr>(socket, &whole, control, QUIET, None)?;
-        self.outgoing = bytes;
+        let sent = sendmsg::<UnixAddr>(socket, &whole, &rights, QUIET, None)?;
+        self.push(bytes.get(sent..).unwrap_or_default());
         Ok(())
     }
 

@@ -49,6 +49,7 @@ pub use self::surroundings::Surroundings;
 use self::link::{Connected, Link};
 use self::session::{End, Session};
 use self::signals::Signals;
+use self::start::{start, Wait};
 use self::terminal::Terminal;
 use crate::cache;
 
@@ -134,28 +135,17 @@ fn reach(request: &Request, place: &Place) -> Result<Outcome, Unreached> {
         .frames(terminal.as_ref().map(Terminal::name))
         .map_err(Unreached::loud)?;
     let signals = Signals::catch(&request.ignored).map_err(failed("signals can't be caught"))?;
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let own = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let mut stdio: [BorrowedFd<'_>; 3] = own;
-    for (standard, fd) in stdio.iter_mut().enumerate() {
-        let standing = terminal
-            .as_ref()
-            .and_then(|terminal| terminal.standing_for(standard));
-        *fd = standing.unwrap_or(*fd);
-    }
-    link.begin(frames, &stdio)
-        .map_err(failed("the daemon takes no request"))?;
+    link.push(&frames);
     match Session::new(link, signals, terminal).run() {
         End::Exited(status) if status < 0 => Ok(Outcome::Killed(-status)),
         End::Exited(status) => Ok(Outcome::Status(status)),
         End::Killed(signal) => Ok(Outcome::Killed(signal)),
         End::Cold { reason, quiet } => Ok(cold(reason, quiet)),
         End::Mismatch => Err(begin(request, place, "the daemon was another version's")),
-        End::Lost => {
-            say(&format!(
-                "firehot: the daemon ended while the program ran; its log is {}",
-                place.log.display()
-            ));
+        End::Lost(what) => {
+            let what = what.unwrap_or_else(|| "the daemon ended while the program ran".into());
+            let log = place.log.display();
+            say(&format!("firehot: {what}; the daemon's log is {log}"));
             Ok(Outcome::Status(LOST))
         }
     }
@@ -175,7 +165,7 @@ fn check(request: &Request) -> Result<(), String> {
         return Err("LISTEN_FDS: sockets were handed to this process".into());
     }
     let named = request.args.iter().chain([&request.target]);
-    for name in named.filter_map(|arg| descriptor_in(arg)) {
+    if let Some(name) = named.filter_map(|arg| descriptor_in(arg)).next() {
         return Err(format!("{name} is a descriptor of this process"));
     }
     if request
@@ -201,12 +191,18 @@ fn descriptor_in(arg: &OsStr) -> Option<&str> {
 }
 
 /// Starts a daemon that makes itself ready for this; the run that finds none is cold.
-fn begin(request: &Request, place: &Place, reason: &str) -> Unreached {
+fn begin(request: &Request, place: &Place, reason: &'static str) -> Unreached {
+    // The second time in a row, somebody has to hear of what the first one has died of.
+    let wait = if cache::read(&place.why).is_ok_and(|note| says(&note, reason)) {
+        Wait::Listening
+    } else {
+        Wait::Detached
+    };
     let started = request
         .frames(None)
         .map_err(Unreached::loud)
         .and_then(|frames| {
-            start::start(place, &request.executable, &request.package, &frames)
+            start(place, &request.executable, &request.package, &frames, wait)
                 .map_err(|error| Unreached::loud(crate::error::with_sources(&error)))
         });
     match started {
@@ -216,6 +212,15 @@ fn begin(request: &Request, place: &Place, reason: &str) -> Unreached {
         },
         Err(unreached) => unreached,
     }
+}
+
+/// Whether a note gives this reason, or that no daemon could be started.
+fn says(note: &[u8], reason: &str) -> bool {
+    let note: Option<serde_json::Value> = serde_json::from_slice(note).ok();
+    let found = note.as_ref().and_then(|note| note["reason"].as_str());
+    found.is_some_and(|found| {
+        found == reason || found.starts_with("the daemon could not be started")
+    })
 }
 
 /// Keeps why a run was cold that was not even asked for.

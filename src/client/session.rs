@@ -1,8 +1,10 @@
 //! One run, from the request to the end: a loop over the socket, the signals and both terminals. Decides nothing else.
 //!
 //! The program is begun by a hand-shake: the daemon says `ready`, the client answers `go`, and until then it may turn
-//! away and run the program itself. So a daemon that answers too late never runs what was run cold already.
+//! away and run the program itself. So a daemon that answers too late never runs what was run cold already. stdin, stdout
+//! and stderr travel with `go`: what lies unread in the socket of a daemon that hangs would hold a pipe open for ever.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -39,8 +41,8 @@ pub(super) enum End {
     Killed(i32),
     /// The daemon is of another version, and ends.
     Mismatch,
-    /// The daemon has gone, and the program with it.
-    Lost,
+    /// The program has ended, and nobody knows how: what went wrong.
+    Lost(Option<String>),
 }
 
 #[derive(Deserialize)]
@@ -54,10 +56,11 @@ enum Answer {
     },
     Ready,
     Started {
-        pid: i32,
+        pid: Option<i32>,
     },
     Exited {
         status: i32,
+        lost: Option<String>,
     },
 }
 
@@ -115,7 +118,7 @@ impl Session {
             terminal, signals, ..
         } = &mut self;
         if let Some(terminal) = terminal {
-            if matches!(end, End::Exited(_) | End::Lost) {
+            if matches!(end, End::Exited(_) | End::Lost(_)) {
                 terminal.end(|real| wait_to_write(real, signals));
             }
         }
@@ -156,7 +159,7 @@ impl Session {
         if !self.link.is_open() {
             return Some(match self.phase {
                 Phase::Asked(_) => cold("the daemon has ended"),
-                Phase::Agreed | Phase::Running(_) => End::Lost,
+                Phase::Agreed | Phase::Running(_) => End::Lost(None),
             });
         }
         let now = Instant::now();
@@ -177,12 +180,19 @@ impl Session {
             Answer::Mismatch => Some(End::Mismatch),
             Answer::Cold { reason, quiet } => Some(End::Cold { reason, quiet }),
             Answer::Ready => {
+                if !matches!(self.phase, Phase::Asked(_)) {
+                    return None;
+                }
                 self.phase = Phase::Agreed;
-                self.tell(&Told::Go);
-                None
+                // It is small: nothing can be too long about it.
+                let go = encode(&Told::Go, 0).unwrap_or_default();
+                self.hand_over(&go)
+                    .err()
+                    .map(|error| cold(&format!("the daemon takes no descriptors: {error}")))
             }
             Answer::Started { pid } => {
-                self.phase = Phase::Running(pid);
+                // Without one, nothing is its group's.
+                self.phase = Phase::Running(pid.unwrap_or(0));
                 if let Some(terminal) = &mut self.terminal {
                     terminal.enter();
                 }
@@ -191,8 +201,24 @@ impl Session {
                 }
                 None
             }
-            Answer::Exited { status } => Some(End::Exited(status)),
+            Answer::Exited { status, lost: None } => Some(End::Exited(status)),
+            Answer::Exited { lost, .. } => Some(End::Lost(lost)),
         }
+    }
+
+    /// The three standard descriptors, or what stands for them.
+    fn hand_over(&mut self, go: &[u8]) -> io::Result<()> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let own = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let mut stdio = own;
+        for (standard, fd) in stdio.iter_mut().enumerate() {
+            let standing = self
+                .terminal
+                .as_ref()
+                .and_then(|terminal| terminal.standing_for(standard));
+            *fd = standing.unwrap_or(*fd);
+        }
+        self.link.hand_over(go, stdio)
     }
 
     fn on_signal(&mut self, signal: i32) {

@@ -30,7 +30,16 @@ pub enum StartError {
     },
 }
 
-/// Starts one, unless one is just being started. It listens when this returns.
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Until it is nobody's child: whoever runs a program cold meanwhile has no use for it yet.
+    Detached,
+    /// Until it listens.
+    Listening,
+}
+
+/// Starts one, unless one is just being started.
 ///
 /// `first` is a request that it finds in its stdin: what it may make itself ready for.
 ///
@@ -41,6 +50,7 @@ pub(super) fn start(
     executable: &Path,
     package: &Path,
     first: &[u8],
+    wait: Wait,
 ) -> Result<(), StartError> {
     let log = open_log(&place.log)?;
     let facts = json!({
@@ -54,6 +64,7 @@ pub(super) fn start(
         .args([package, &place.socket, &place.lock, &place.log, &place.root])
         // Without its bracket: its process and the time are put in front.
         .arg(facts.trim_start_matches('{'))
+        .arg(if wait == Wait::Listening { "wait" } else { "" })
         .stdin(Stdio::from(holding(place, first)?))
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log))
