@@ -141,6 +141,7 @@ fn reach(request: &Request, place: &Place) -> Result<Outcome, Unreached> {
         End::Exited(status) => Ok(Outcome::Status(status)),
         End::Killed(signal) => Ok(Outcome::Killed(signal)),
         End::Cold { reason, quiet } => Ok(cold(reason, quiet)),
+        End::Unreached(reason) => Err(Unreached::loud(reason)),
         End::Mismatch => Err(begin(request, place, "the daemon was another version's")),
         End::Lost(what) => {
             let what = what.unwrap_or_else(|| "the daemon ended while the program ran".into());

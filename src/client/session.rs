@@ -35,8 +35,10 @@ const TAKING: Duration = Duration::from_millis(200);
 pub(super) enum End {
     /// The program has: with a status, or by a signal (negative).
     Exited(i32),
-    /// Nothing was run.
+    /// Nothing was run, says the daemon.
     Cold { reason: String, quiet: bool },
+    /// Nothing was run, and the daemon does not know.
+    Unreached(String),
     /// Nothing was run, and a signal came that ends this process.
     Killed(i32),
     /// The daemon is of another version, and ends.
@@ -124,7 +126,7 @@ impl Session {
         }
         match end {
             // Whoever sent it meant the command, and nothing has taken it.
-            End::Cold { .. } | End::Mismatch => {
+            End::Cold { .. } | End::Unreached(_) | End::Mismatch => {
                 match self.waiting.iter().find(|signal| ends(**signal)) {
                     Some(signal) => End::Killed(*signal),
                     None => end,
@@ -158,13 +160,13 @@ impl Session {
         self.copy(&ready);
         if !self.link.is_open() {
             return Some(match self.phase {
-                Phase::Asked(_) => cold("the daemon has ended"),
+                Phase::Asked(_) => End::Unreached("the daemon has ended".into()),
                 Phase::Agreed | Phase::Running(_) => End::Lost(None),
             });
         }
         let now = Instant::now();
         if matches!(self.phase, Phase::Asked(deadline) if deadline <= now) {
-            return Some(cold("the daemon does not answer"));
+            return Some(End::Unreached("the daemon does not answer".into()));
         }
         if self.stopping.is_some_and(|(at, _)| at <= now) {
             self.stop();
@@ -186,9 +188,9 @@ impl Session {
                 self.phase = Phase::Agreed;
                 // It is small: nothing can be too long about it.
                 let go = encode(&Told::Go, 0).unwrap_or_default();
-                self.hand_over(&go)
-                    .err()
-                    .map(|error| cold(&format!("the daemon takes no descriptors: {error}")))
+                self.hand_over(&go).err().map(|error| {
+                    End::Unreached(format!("the daemon takes no descriptors: {error}"))
+                })
             }
             Answer::Started { pid } => {
                 // Without one, nothing is its group's.
@@ -420,13 +422,6 @@ struct Ready {
     signals: bool,
     master: PollFlags,
     real: PollFlags,
-}
-
-fn cold(reason: &str) -> End {
-    End::Cold {
-        reason: reason.into(),
-        quiet: false,
-    }
 }
 
 /// Waits until the user's terminal takes more; false when a signal says to leave it at that.
