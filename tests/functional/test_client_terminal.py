@@ -385,10 +385,10 @@ print(repr(input()))
     # What comes after is read from the terminal itself.
     assert wait_until(lambda: not screen.is_raw())
     screen.type("typed\n")
-    screen.expect(r"\[True, False, True\] 6\r\n'typed'")
+    screen.expect(r"\[True, False, True\] 6\r\n")
+    screen.expect("'typed'")
     assert "geheim" not in str(screen.spawned.before)
     screen.prompt()
-    assert not (screens.office.root / "missing").exists()
 
 
 def test_ctrl_c_in_a_pipeline_comes_once(screens: Screens) -> None:
