@@ -25,7 +25,7 @@ impl Signals {
     pub(super) fn catch(ignored: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         let caught = CAUGHT.iter().filter(|signal| !ignored.contains(signal));
-        SignalDelivery::with_pipe(read, write, SignalOnly::default(), caught).map(Self)
+        SignalDelivery::with_pipe(read, write, SignalOnly, caught).map(Self)
     }
 
     /// Those that have come since the last call, each once.

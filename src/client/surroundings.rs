@@ -39,6 +39,8 @@ impl Surroundings {
 }
 
 /// The file mode mask of this process. Only for a process with one thread: it is set, and set back.
+// It has 16 bits on macOS.
+#[allow(clippy::useless_conversion)]
 pub(super) fn file_mode_mask() -> u32 {
     let mask = umask(Mode::empty());
     umask(mask);
