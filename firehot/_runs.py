@@ -45,7 +45,7 @@ def run(connection: _core.Connection, header: dict[str, Any], body: bytes, slots
     if (obstruction := obstacle(request)) is not None:
         _cold(connection, journal, request, obstruction, quiet=False)
         return
-    # Until it has said `go`, the client may have turned away and run the program itself. Its descriptors come with that.
+    # Until it has said `go`, the client may turn away and run the program itself. Its descriptors come with that.
     send(connection, "ready")
     if connection.receive() is None:
         return

@@ -5,6 +5,7 @@ It is put where the client looks for `firehot/_daemon.py`. What it answers is in
 """
 
 import array
+import contextlib
 import fcntl
 import json
 import os
@@ -79,10 +80,8 @@ class _Frames:
     def send(self, **header):
         text = json.dumps(header).encode()
         with self.lock:
-            try:
+            with contextlib.suppress(OSError):
                 self.connection.sendall(_PREFIX.pack(len(text), 0) + text)
-            except OSError:
-                pass
 
 
 def _serve(connection, path, root):
@@ -191,10 +190,8 @@ def _run(frames, header, body):
 
 
 def _send(group, number):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 if sys.platform == "linux":

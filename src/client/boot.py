@@ -1,3 +1,4 @@
+# ruff: noqa: D100, E402, SIM105
 # The start of a daemon, handed to the interpreter as text. Arguments: folder of the package, socket, lock, log, project
 # root, what is to be written into the lock, and "wait" where the process that the client waits for ends when the socket
 # listens; else it ends at once.
