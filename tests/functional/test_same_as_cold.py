@@ -377,7 +377,7 @@ def test_a_host_whose_output_is_not_buffered_has_children_like_it(scripts: Scrip
                 print(environment.run(look))
     """)
     for options, expected in ([], "False\n"), (["-u"], "True\n"):
-        ended = scripts.run_command([sys.executable, *options, str(script)])
+        ended = scripts.run_command([sys.executable, *options, str(script)], env={"PYTHONUNBUFFERED": ""})
         assert ended.ok() == expected
 
 
