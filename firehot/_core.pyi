@@ -145,6 +145,27 @@ class Engine:
             by package.
         """
 
+    def imports(
+        self,
+    ) -> list[
+        tuple[
+            str,
+            list[tuple[str, int]],
+            int | None,
+            bool,
+            list[tuple[str, int, str]],
+            list[tuple[str, str | None]],
+        ]
+    ]:
+        """What the template was asked to import, in order, for users.
+
+        Returns:
+            Of each: the module's name; it and the submodules that were asked for by name, with the microseconds that
+            each took with what came with it; by how many bytes the template has grown (`None` where the system does
+            not tell); whether it was learned; where the project imports it (file, line, text); what came into
+            `sys.modules`, with the module whose code asked for it where that is known.
+        """
+
     def last_rebuild(self) -> str | None:
         """Why the template was last replaced; `None` when it never was."""
 

@@ -9,6 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from posix import O_CLOEXEC, O_RDONLY, close, pread, sysconf
+from posix import open as open_file
 from typing import Any
 
 from firehot import _care, _child, _stamp
@@ -29,6 +32,9 @@ class Preload:
         self._recorder = recorder
         self._care = care
         self._inherited = inherited
+        self._page = sysconf("SC_PAGE_SIZE")
+        # Before anything listens for what imports open.
+        self._sizes = _open_quietly("/proc/self/statm")
 
     def run(self, imports: list[dict[str, Any]]) -> None:
         """Imports all of these in order; one that fails is told, and the next ones are tried."""
@@ -37,11 +43,14 @@ class Preload:
         for index, item in enumerate(imports):
             self._send(type="importing", index=index)
             self._import(index, item["module"], item["names"])
+        if self._sizes >= 0:
+            with suppress(OSError):  # An import may close what it does not know.
+                close(self._sizes)
         self._care.after_preload()
         self._inherited.note_changes(before, path_before)
 
     def _import(self, index: int, module: str, names: list[str]) -> None:
-        count = len(sys.modules)
+        count, memory = len(sys.modules), self._memory()
         loaded: list[tuple[str, int]] = []
         effects: list[dict[str, Any]] = []
         failed: tuple[str, str] | None = None
@@ -63,11 +72,29 @@ class Preload:
             if name is None and failed is not None:
                 break
         modules, files = self._recorder.new_modules(), self._recorder.new_files()
-        self._send(type="imported", index=index, loaded=loaded, modules=modules, files=files, effects=effects)
+        told = {"loaded": loaded, "modules": modules, "files": files, "effects": effects}
+        grown = None if memory is None else max(0, (self._memory() or 0) - memory)
+        self._send(type="imported", index=index, memory=grown, **told)
         if failed is not None:
             residue = exits or _left_behind(count)
             name, text = failed
             self._send(type="failed", index=index, name=name, error=text, residue=residue)
+
+    def _memory(self) -> int | None:
+        """Bytes that are resident; `None` where the system does not tell."""
+        if self._sizes < 0:
+            return None
+        try:
+            return int(pread(self._sizes, 256, 0).split()[1]) * self._page
+        except (OSError, IndexError, ValueError):
+            return None
+
+
+def _open_quietly(path: str) -> int:
+    try:
+        return open_file(path, O_RDONLY | O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _describe(error: BaseException) -> str:

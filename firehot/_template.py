@@ -128,8 +128,9 @@ class Template:
     def _obey(self, message: dict[str, Any], poll: Any) -> None:
         kind = message["type"]
         if kind == "preload":
+            preload = _preload.Preload(self._send, self._recorder, self._care, self._inherited)
             self._recorder.start()
-            _preload.Preload(self._send, self._recorder, self._care, self._inherited).run(message["imports"])
+            preload.run(message["imports"])
             self._recorder.stop()
             self._settle()
             poll.register(self._wake_read, select.POLLIN)

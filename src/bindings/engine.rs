@@ -105,6 +105,16 @@ type ReportTuple = (
     BTreeMap<String, String>,
 );
 
+/// Module, microseconds of it and of parts of it, bytes, whether it was learned, where it is imported, and what came with it at whose word.
+type BroughtTuple = (
+    String,
+    Vec<(String, u64)>,
+    Option<u64>,
+    bool,
+    Vec<(PathBuf, u32, String)>,
+    Vec<(String, Option<String>)>,
+);
+
 /// A child's id and name, where to write (none: tell those who asked about it), and the lines.
 type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
 
@@ -274,6 +284,27 @@ impl Engine {
             (name, cost, is_learned)
         });
         Ok((modules.collect(), skipped, report.verdicts))
+    }
+
+    fn imports(&self, py: Python<'_>) -> PyResult<Vec<BroughtTuple>> {
+        let report = py.detach(|| {
+            let attendant = Attendant::new(&self.setup);
+            let report = self.environment.report(&attendant);
+            attendant.convert(report)
+        })?;
+        let told = report.brought.into_iter().map(|each| {
+            let sites = each.sites.into_iter();
+            let lines = sites.map(|site| (site.file, site.line, site.text));
+            (
+                each.module,
+                each.loaded,
+                each.memory,
+                each.is_learned,
+                lines.collect(),
+                each.modules.to_vec(),
+            )
+        });
+        Ok(told.collect())
     }
 
     fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {

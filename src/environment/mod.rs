@@ -4,6 +4,7 @@
 mod asides;
 mod background;
 mod bisect;
+mod brought;
 mod build;
 mod chain;
 mod exec;
@@ -36,6 +37,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use self::asides::Asides;
 use self::background::{Builder, News};
+pub use self::brought::Brought;
 use self::chain::{Chain, Found};
 pub use self::exec::{Call, Warm};
 use self::learned::Learned;

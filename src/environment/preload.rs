@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::brought::Brought;
 use super::judge::{object_to_thread, Judge, Objection};
 use super::left_out::{Retry, What, Why};
 use super::listen::{Doing, Next};
@@ -139,6 +140,7 @@ impl Preload<'_> {
                     modules,
                     files,
                     effects,
+                    memory,
                 } => {
                     doing = Doing::Settling;
                     took = began.elapsed();
@@ -152,7 +154,13 @@ impl Preload<'_> {
                     // While the template goes on: ready does not wait for it.
                     self.listener.expect(&files);
                     reads.add(index, files);
-                    report.modules.extend(loaded);
+                    let module = self.module(index);
+                    report.modules.extend(loaded.iter().cloned());
+                    // One that failed is told next.
+                    if !loaded.is_empty() {
+                        let brought = Brought::new(module, loaded, memory, modules);
+                        report.brought.push(brought);
+                    }
                     if let Some(objection) = objection {
                         let what = self.item(index);
                         let judged = self.leave_out(what, objection, reads.of(index), &report);

@@ -262,6 +262,9 @@ impl Environment {
             if level.kind == Kind::Learned {
                 let names = level.report.modules.iter().map(|(name, _)| name.clone());
                 report.learned.extend(names);
+                let new = report.brought.len() - level.report.brought.len();
+                let learned = report.brought.iter_mut().skip(new);
+                learned.for_each(|brought| brought.is_learned = true);
             }
         }
         // What had come with others was not asked for again.
@@ -270,6 +273,9 @@ impl Environment {
             let full = full_name(&module, &name);
             // One that failed was loaded, and taken out again.
             if chain.has_loaded(&module, &name) && !report.skipped.contains_key(&full) {
+                if name.is_empty() {
+                    report.came_with_others(module);
+                }
                 report.has_also(full);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::brought::Brought;
 use crate::protocol::findings::Census;
 use crate::scan::{Import, ImportSet, Problem, Severity, Site};
 
@@ -16,6 +17,8 @@ const LINES_SHOWN: usize = 3;
 pub struct Report {
     /// Module and import time in microseconds, in the order of import.
     pub modules: Vec<(String, u64)>,
+    /// The imports that it was asked for, in the same order, with what came with each.
+    pub brought: Vec<Brought>,
     /// Those of them that no import of the project names: children were seen to import them.
     pub learned: BTreeSet<String>,
     /// Modules of the project that any interpreter loads when it starts (`sitecustomize`).
@@ -82,6 +85,7 @@ impl Report {
     /// Adds what a level has, and what it has not of these imports.
     pub(super) fn add(&mut self, level: &Self, imports: &ImportSet) {
         self.modules.extend(level.modules.iter().cloned());
+        self.brought.extend(level.brought.iter().cloned());
         self.at_start.extend(level.at_start.iter().cloned());
         let verdicts = level.verdicts.iter();
         self.verdicts
@@ -97,6 +101,13 @@ impl Report {
     pub(super) fn has_also(&mut self, name: String) {
         if !self.modules.iter().any(|(each, _)| *each == name) {
             self.modules.push((name, 0));
+        }
+    }
+
+    /// It has this module, which came with others before it was asked for.
+    pub(super) fn came_with_others(&mut self, module: String) {
+        if !self.brought.iter().any(|each| each.module == module) {
+            self.brought.push(Brought::nothing(module));
         }
     }
 
@@ -125,6 +136,9 @@ impl Report {
 
     /// Takes the places from a scan: edits move lines without changing what is imported.
     pub(super) fn locate(&mut self, imports: &ImportSet) {
+        for brought in &mut self.brought {
+            brought.locate(imports);
+        }
         for skipped in self.skipped.values_mut() {
             // A module has several entries when its submodules are named after other imports: one verdict for all.
             let sites = imports

@@ -123,6 +123,9 @@ pub enum FromTemplate {
         /// What its imports did besides.
         #[serde(default)]
         effects: Vec<Effect>,
+        /// By how many bytes the template has grown, where the system tells.
+        #[serde(default)]
+        memory: Option<u64>,
     },
     /// The item failed; the next ones are still tried.
     Failed {
