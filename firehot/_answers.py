@@ -27,10 +27,9 @@ def answer(daemon: Daemon, header: dict[str, Any], body: bytes) -> dict[str, Any
     if kind == "status":
         return status(daemon)
     if kind == "imports":
-        return {"root": daemon.root, "templates": [slot.report() for slot in daemon.slots.all()]}
+        return _about(daemon, [_whole(slot) for slot in daemon.slots.all()])
     if kind == "why":
-        templates = [_short(slot) for slot in daemon.slots.all()]
-        return {"root": daemon.root, "runs": daemon.journal.last(), "templates": templates}
+        return {**_about(daemon, [_short(slot) for slot in daemon.slots.all()]), "runs": daemon.journal.last()}
     if kind == "warm":
         return warm(daemon, Request.parse(header, body))
     raise FirehotError(f"a client asks for {kind!r}, which this daemon does not know")
@@ -38,17 +37,18 @@ def answer(daemon: Daemon, header: dict[str, Any], body: bytes) -> dict[str, Any
 
 def status(daemon: Daemon) -> dict[str, Any]:
     """The daemon and its templates, in numbers."""
-    memory = family_memory(os.getpid())
     return {
-        "root": daemon.root,
-        "pid": os.getpid(),
+        **_about(daemon, [_short(slot) for slot in daemon.slots.all()]),
         "firehot": __version__,
         "python": sys.version.split()[0],
         "age": time.time() - daemon.born,
-        "memory": memory,
-        "templates": [_short(slot) for slot in daemon.slots.all()],
+        "memory": family_memory(os.getpid()),
         **daemon.journal.totals(),
     }
+
+
+def _about(daemon: Daemon, templates: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"root": daemon.root, "pid": os.getpid(), "templates": templates}
 
 
 def warm(daemon: Daemon, request: Request) -> dict[str, Any]:
@@ -71,6 +71,12 @@ def _short(slot: Slot) -> dict[str, Any]:
     told.pop("skipped", None)
     told.pop("verdicts", None)
     return {**told, "modules": len(modules), "milliseconds": sum(module["milliseconds"] for module in modules)}
+
+
+def _whole(slot: Slot) -> dict[str, Any]:
+    told = slot.report()
+    told.pop("modules", None)
+    return {**told, "imports": slot.imports()}
 
 
 def family_memory(pid: int) -> int | None:

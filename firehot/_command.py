@@ -19,6 +19,7 @@ _INTERRUPTED = 130
 _CLOSED_PIPE = 141
 _RUN = ("run", "pytest", "shell", "warm")
 _DAEMONS = ("status", "stop", "restart", "logs", "completion")
+_REPORTS = {"imports": "_imports_command", "why": "_why_command", "doctor": "_doctor"}
 
 
 class UsageError(FirehotError):
@@ -69,6 +70,10 @@ def _execute(arguments: Sequence[str]) -> int:
         from firehot import _daemons
 
         return int(getattr(_daemons, name)(command))
+    if name in _REPORTS:
+        from importlib import import_module
+
+        return int(import_module(f"firehot.{_REPORTS[name]}").execute(command))
     from firehot import _rust_command
 
     return _rust_command.execute(command)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ Command = dict[str, Any]
 _STOP_LIMIT = 15.0
 """Seconds that a daemon is given to end its runs."""
 _BETWEEN = 0.02
+_PATIENCE = 5.0
+"""Seconds that an answer may take; a daemon does nothing else for it."""
+NONE_RUNS = "no daemon runs for this project; the first `firehot run` starts one, and so does `firehot warm`"
 
 
 def here() -> dict[str, Any]:
@@ -31,13 +37,27 @@ def ask(kind: str, **told: Any) -> dict[str, Any] | None:
     Raises:
         FirehotError: It does not answer.
     """
-    answer = _core.client_ask(here(), json.dumps({"type": kind, **told}), False)
+    answer = _core.client_ask(here(), json.dumps({"type": kind, **told}), False, _PATIENCE)
     return None if answer is None else json.loads(answer)
+
+
+def place() -> dict[str, str]:
+    """Where the project's daemon is, running or not: `root`, `socket`, `lock`, `log`, `why`.
+
+    Raises:
+        FirehotError: The folder for it can't be used.
+    """
+    return dict(_core.client_place(here()))
+
+
+def project() -> str:
+    """The project's folder."""
+    return place()["root"]
 
 
 def status(command: Command) -> int:
     """`firehot status`: every daemon of this user."""
-    told = [_status_of(place) for place in _core.client_places()]
+    told = [_status_of(each) for each in _core.client_places()]
     if command["json"]:
         print(json.dumps({"daemons": told}, indent=2))
     elif not told:
@@ -48,13 +68,13 @@ def status(command: Command) -> int:
     return 0
 
 
-def _status_of(place: dict[str, Any]) -> dict[str, Any]:
+def _status_of(told: dict[str, Any]) -> dict[str, Any]:
     question = json.dumps({"type": "status"})
     try:
-        answer = _core.client_ask({**_run.where(), "socket": place["socket"]}, question, False)
+        answer = _core.client_ask({**_run.where(), "socket": told["socket"]}, question, False, _PATIENCE)
     except FirehotError as error:
-        return {**place, "problem": str(error)}
-    return {**place, **(json.loads(answer) if answer is not None else {"problem": "it is just ending"})}
+        return {**told, "problem": str(error)}
+    return {**told, **(json.loads(answer) if answer is not None else {"problem": "it is just ending"})}
 
 
 def _show(daemon: dict[str, Any]) -> None:
@@ -66,14 +86,14 @@ def _show(daemon: dict[str, Any]) -> None:
     share = f", {100 * warm / runs:.0f} % warm" if runs else ""
     memory = "" if daemon["memory"] is None else f", {daemon['memory'] / 1e6:,.0f} MB"
     print(f"  process {daemon['pid']}, Python {daemon['python']}, {span(daemon['age'])} old{memory}")
-    print(f"  {runs} run{'' if runs == 1 else 's'}{share}, {span(daemon['saved'])} saved")
+    print(f"  {count(runs, 'run')}{share}, {span(daemon['saved'])} saved")
     rows = [
         (
             slot["target"],
             slot["state"],
-            f"{slot['modules']} modules",
+            count(slot["modules"], "module"),
             f"{slot['milliseconds']:,.0f} ms",
-            f"{slot['runs']} runs",
+            count(slot["runs"], "run"),
         )
         for slot in daemon["templates"]
     ]
@@ -85,24 +105,35 @@ def stop(command: Command) -> int:
     """`firehot stop`."""
     places = _core.client_places()
     if not command["all"]:
-        socket = _core.client_place(here())["socket"]
-        places = [place for place in places if place["socket"] == socket]
+        socket = place()["socket"]
+        places = [each for each in places if each["socket"] == socket]
     if not places:
         print("no daemon runs" if command["all"] else "no daemon runs for this project")
-    for place in places:
-        _stop(place)
-        print(f"stopped {place['root']} (process {place['pid']})")
+    for each in places:
+        _stop(each)
+        print(f"stopped {each['root']} (process {each['pid']})")
     return 0
 
 
-def _stop(place: dict[str, Any]) -> None:
-    question = json.dumps({"type": "stop"})
-    _core.client_ask({**_run.where(), "socket": place["socket"]}, question, False)
-    deadline = time.monotonic() + _STOP_LIMIT
-    while any(other["pid"] == place["pid"] for other in _core.client_places()):
+def _stop(daemon: dict[str, Any]) -> None:
+    with suppress(FirehotError):  # Another version's ends all the same; one that is stuck has its signal.
+        _core.client_ask({**_run.where(), "socket": daemon["socket"]}, json.dumps({"type": "stop"}), False, _PATIENCE)
+    if _is_gone(daemon, _STOP_LIMIT):
+        return
+    # The lock is held, so the number is still the daemon's. Its templates end with it.
+    with suppress(ProcessLookupError):
+        os.kill(daemon["pid"], signal.SIGKILL)
+    if not _is_gone(daemon, _STOP_LIMIT):
+        raise FirehotError(f"process {daemon['pid']} does not end; its log is {daemon['log']}")
+
+
+def _is_gone(daemon: dict[str, Any], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(other["pid"] == daemon["pid"] for other in _core.client_places()):
         if time.monotonic() > deadline:
-            raise FirehotError(f"process {place['pid']} does not end; its log is {place['log']}")
+            return False
         time.sleep(_BETWEEN)
+    return True
 
 
 def restart(command: Command) -> int:
@@ -111,14 +142,14 @@ def restart(command: Command) -> int:
     question = json.dumps({"type": "status"})
     answer = _core.client_ask(here(), question, True)
     if answer is None:
-        raise FirehotError(f"no daemon could be started: see {_core.client_place(here())['log']}")
+        raise FirehotError(f"no daemon could be started: see {place()['log']}")
     print(f"started {json.loads(answer)['root']} (process {json.loads(answer)['pid']})")
     return 0
 
 
 def logs(command: Command) -> int:
     """`firehot logs`."""
-    path = Path(_core.client_place(here())["log"])
+    path = Path(place()["log"])
     try:
         with path.open("rb") as file:
             sys.stdout.flush()
@@ -140,6 +171,11 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.1f} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86400:.0f} days"
+
+
+def count(number: int, what: str) -> str:
+    """So many of them: "1 run", "2 runs"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -222,6 +222,24 @@ class Slot:
         told["rebuilt"] = engine.last_rebuild()
         return told
 
+    def imports(self) -> list[dict[str, Any]]:
+        """What its template was asked to import, in order, and what came with each, for `firehot imports`."""
+        engine = self._engine
+        if engine is None or self._retired:
+            return []
+        return [
+            {
+                "name": name,
+                "milliseconds": sum(microseconds for _, microseconds in loaded) / 1000,
+                "memory": memory,
+                "learned": learned,
+                "lines": [[str(file), line, text] for file, line, text in lines],
+                "parts": [{"name": part, "milliseconds": us / 1000} for part, us in loaded if part != name],
+                "modules": [{"name": module, "by": by} for module, by in modules],
+            }
+            for name, loaded, memory, learned, lines, modules in engine.imports()
+        ]
+
 
 class Slots:
     """All of them."""

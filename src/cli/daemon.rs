@@ -12,7 +12,8 @@ pub struct RunArguments {
     /// Run it again on each save, until Ctrl-C [default: run it once]
     #[arg(long)]
     pub watch: bool,
-    /// Have the program wait for a debugger on this port (debugpy)
+    /// Have the program wait for a debugger (debugpy) on this port [default:
+    /// do not wait]
     #[arg(long, value_name = "PORT")]
     pub debugpy: Option<u16>,
     /// Options of python, then what is run, then its arguments

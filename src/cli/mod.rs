@@ -41,14 +41,18 @@ pub enum Command {
     /// Open a Python prompt (IPython where it is installed)
     Shell,
     /// Build the template of a program before its first run
-    #[command(after_help = "A PROGRAM is what follows `firehot run`.")]
+    #[command(
+        after_help = "Starts the daemon where there is none, and waits. Exit status 1 if the template can't be\nbuilt."
+    )]
     Warm(Words),
     /// Tell what is preloaded here, what it costs and who imports it
     Imports(Report),
     /// Tell why the last runs were warm or cold
     Why(Report),
     /// Tell whether firehot is worth it here, and what stands in its way
-    #[command(after_help = "Exit status 1 if something needs a hand.")]
+    #[command(
+        after_help = "Exit status 1 if something needs a hand. Where no template is there to look at, imports\nonce what the project's files import."
+    )]
     Doctor(Report),
     /// List the daemons: project, process, memory, runs, seconds saved
     Status(Report),

@@ -15,24 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import firehot
-
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = [
-    "",
-    "rust",
-    "rust new",
-    "rust build",
-    "rust status",
-    "rust show",
-    "rust cache",
-    "rust cache info",
-    "rust cache clear",
-    "rust site",
-    "rust site info",
-    "rust site install",
-    "rust site uninstall",
-]
 # Two cores and a cold cargo: pyo3 is compiled once in a session, by the first test that builds.
 pytestmark = pytest.mark.timeout(400)
 
@@ -89,48 +72,6 @@ def bare(tmp_path: Path) -> Shell:
     folder = tmp_path / "project"
     folder.mkdir()
     return Shell(folder, tmp_path / "own-cache")
-
-
-# --- help and usage ------------------------------------------------------------------------------------------------
-
-
-def code_blocks() -> list[str]:
-    text = (ROOT / "docs/commands.md").read_text("utf-8")
-    return re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_help_fits_on_a_screen_and_is_in_the_docs(command: str, bare: Shell) -> None:
-    text = bare.good(f"{command} --help")
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 80
-    # A line is the prompt's.
-    assert len(lines) <= 23
-    assert "\x1b" not in text
-    assert f"$ {' '.join(['firehot', *command.split(), '--help'])}\n{text.rstrip()}\n" in code_blocks()
-    assert bare.good(f"{command} -h") == text
-    for option in re.findall(r"^ +(--\w+)", text, re.MULTILINE):
-        if option not in ("--help", "--version"):
-            assert "[default: " in text.partition(option)[2].partition("\n  -")[0].partition("\n      --")[0]
-
-
-def test_no_help_is_missing_in_this_test(bare: Shell) -> None:
-    found = [""]
-    for command in found:
-        listed = re.findall(r"^  (\w+) +[A-Z]", bare.good(f"{command} --help").partition("Commands:")[2], re.MULTILINE)
-        found += [f"{command} {name}".strip() for name in listed]
-    assert sorted(found) == sorted(COMMANDS)
-
-
-def test_the_version_is_told(bare: Shell) -> None:
-    assert bare.good("--version") == f"firehot {firehot.__version__}\n"
-
-
-@pytest.mark.parametrize("line", ["", "rust", "nonsense", "rust bild", "rust new", "rust build --jobs 0", "rust show"])
-def test_what_is_no_command_ends_with_status_2(line: str, bare: Shell) -> None:
-    done = bare.run(line)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "--help" in done.stderr or "Usage: firehot" in done.stderr
 
 
 @pytest.mark.parametrize("line", ["rust build", "rust status", "rust show"])
