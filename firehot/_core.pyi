@@ -350,6 +350,9 @@ def configure_logging(level: str | None) -> None:
 def signal_name(signal: int) -> str:
     """`"SIGKILL"` for 9."""
 
+def unchanged_build(manifest: str) -> str | None:
+    """The published file that the manifest of a build names, while everything is as it was for that build."""
+
 @final
 class Extension:
     """One extension module that is built from Rust. Equal to another of the same name from the same place."""
@@ -423,6 +426,15 @@ class Workshop:
     def installed(self, path: list[str]) -> list[Extension]:
         """Projects of maturin that are installed editable in some folders of `sys.path`."""
 
+    def installed_by(
+        self, path: list[str]
+    ) -> tuple[list[Extension], list[tuple[str, tuple[int, int, int, int, int] | None]] | None]:
+        """As `installed`, with the state of each file that decides it, as `recorded` gives it.
+
+        Returns:
+            No files when one of them has changed meanwhile.
+        """
+
     def check(
         self, extension: Extension, settings: dict[str, Any]
     ) -> tuple[Literal["fresh", "stale", "missing"], Path | None, str | None]:
@@ -437,11 +449,12 @@ class Workshop:
 
     def recorded(
         self, extension: Extension, settings: dict[str, Any]
-    ) -> list[tuple[str, tuple[int, int, int, int, int] | None]] | None:
-        """What the last build depends on: each file with its size, mtime and ctime (ns), inode and device.
+    ) -> tuple[str, list[tuple[str, tuple[int, int, int, int, int] | None]] | None] | None:
+        """What the last build depends on.
 
         Returns:
-            `None` when there is no build, or when it is stale for sure.
+            The manifest of the build, for `unchanged_build`; and each file with its size, mtime and ctime (ns), inode
+            and device, `None` when files are not all of it. Nothing when there is no build, or it is stale for sure.
         """
 
     def build(

@@ -50,7 +50,7 @@ def imp_from_path(path: str | os.PathLike[str], name: str | None, settings: Sett
     loaded = _load(module, extension, builder)
     for finder in sys.meta_path:
         if isinstance(finder, Finder):
-            finder.placed[module] = extension
+            finder.place(module, extension)
     return loaded
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from firehot import _core
-from firehot._rust_places import cache_folder, venv
+from firehot._rust_quick import cache_folder, venv
 from firehot._rust_settings import Settings, effective, from_environment
 from firehot.errors import RustBuildError
 
+Files = list[tuple[str, "tuple[int, int, int, int, int] | None"]]
 Choose = Callable[[str, Path], "Settings | None"]
 
 
@@ -90,8 +91,8 @@ class Builder:
         artifact, _, _ = self.workshop.build(extension, settings.for_engine(), show, terminal_width())
         return str(artifact)
 
-    def recorded(self, extension: _core.Extension) -> list[tuple[str, tuple[int, int, int, int, int] | None]] | None:
-        """What the last build depends on, for whom an answer may be written down; `None` where it may not."""
+    def recorded(self, extension: _core.Extension) -> tuple[str, Files | None] | None:
+        """Manifest and files of the last build, for whom it may be written down; `None` where it may not."""
         settings = self.settings(extension)
         if settings.prebuilt or settings.force:
             return None

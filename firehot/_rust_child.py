@@ -116,7 +116,9 @@ class Last:
 def install(extensions: Sequence[tuple[str, str, str]]) -> None:
     """Puts the finder in front, as `firehot.rust.install` does; at the end where there is nothing to find."""
     if extensions:
-        sys.meta_path.insert(0, Finder(extensions))
+        finder = Finder(extensions)
+        sys.meta_path.insert(0, finder)
+        sys.meta_path.append(finder.last)
     else:
         sys.meta_path.append(Last())
 

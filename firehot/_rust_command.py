@@ -13,7 +13,7 @@ from typing import Any
 from firehot import _core, _rust_new, _rust_site
 from firehot._command import UsageError
 from firehot._rust_build import Builder, show, terminal_width
-from firehot._rust_places import cache_folder
+from firehot._rust_quick import cache_folder
 from firehot._rust_settings import from_environment
 from firehot.errors import FirehotError, RustBuildError
 

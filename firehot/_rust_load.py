@@ -41,8 +41,8 @@ class Loader:
             RustBuildError: It does not build.
         """
         path = self.builder.artifact(self.extension)
-        if self._note is not None and (files := self.builder.recorded(self.extension)) is not None:
-            self._note.keep(path, str(self.extension.place), files)
+        if self._note is not None:
+            self._note.keep_build(path, self.extension, self.builder)
         spec.origin = path
         spec.has_location = True
         return ExtensionFileLoader(spec.name, path).create_module(spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firehot._rust_api import imp_from_path
-from firehot._rust_places import cache_folder
+from firehot._rust_quick import cache_folder
 from firehot._rust_settings import Settings, from_environment
 
 _OPTIONS = {"-r": "release", "--release": "release", "-f": "force", "--force": "force"}

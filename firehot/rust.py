@@ -60,7 +60,9 @@ def install(
     uninstall()
     builder = _Lazy(settings, background, settings_for)
     is_plain = not background and settings_for is None and (settings is None or settings.is_plain)
-    sys.meta_path.insert(0, Finder(builder, repr(settings) if is_plain else None))  # type: ignore[arg-type]
+    finder = Finder(builder, repr(settings) if is_plain else None)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
+    sys.meta_path.append(finder.last)
 
 
 def uninstall() -> bool:
@@ -71,7 +73,7 @@ def uninstall() -> bool:
     """
     finder = _finder()
     if finder is not None:
-        sys.meta_path.remove(finder)
+        sys.meta_path[:] = [each for each in sys.meta_path if each not in (finder, finder.last)]
     return finder is not None
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import time
+from typing import Any
 
 _IMPORTS = 200
 
@@ -23,15 +24,19 @@ def install(tool: str) -> None:
 
 
 def unrelated(known: list[object]) -> float:
-    """What the hook adds to the import of a module that it has nothing to do with."""
-    added = [finder for finder in sys.meta_path if not any(finder is each for each in known)]
-    names = [f"unrelated{number}" for number in range(_IMPORTS)]
-    for finder in added:
-        finder.find_spec("unrelated", None)
+    """What the hook adds to the import of a module that it has nothing to do with, and that Python finds."""
+    names = [name for name in sorted(sys.stdlib_module_names) if name not in sys.builtin_module_names]
+    asked: list[tuple[Any, str]] = []
+    for name in names[:_IMPORTS]:
+        for finder in sys.meta_path:
+            if any(finder is each for each in known):
+                if finder.find_spec(name, None) is not None:
+                    break
+            else:
+                asked.append((finder, name))
     start = time.perf_counter()
-    for name in names:
-        for finder in added:
-            finder.find_spec(name, None)
+    for added, name in asked:
+        added.find_spec(name, None)
     return (time.perf_counter() - start) / _IMPORTS
 
 

@@ -74,6 +74,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rust_cache::rust_cache_contents, module)?)?;
     module.add_function(wrap_pyfunction!(rust_cache::rust_cache_clear, module)?)?;
     module.add_function(wrap_pyfunction!(rust_cache::rust_name_problem, module)?)?;
+    module.add_function(wrap_pyfunction!(rust_ext::unchanged_build, module)?)?;
     module.add_function(wrap_pyfunction!(ticket::signal_name, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     Ok(())

@@ -13,8 +13,8 @@ use pyo3::types::PyBytes;
 use super::errors::{build_error, with_sources};
 use crate::protocol::findings::FileText;
 use crate::rust_ext::{
-    discover, find, installed, reasons, survey, BuildError, Extension, Interpreter, Screen,
-    Settings, Source, Standing, Workshop,
+    discover, find, installed, installed_by, reasons, survey, unchanged, BuildError, Extension,
+    Interpreter, Screen, Settings, Source, Standing, Workshop,
 };
 use crate::stamp::os_text;
 
@@ -207,6 +207,16 @@ impl PyWorkshop {
         found.into_iter().map(PyExtension).collect()
     }
 
+    fn installed_by(
+        &self,
+        py: Python<'_>,
+        path: Vec<PathBuf>,
+    ) -> (Vec<PyExtension>, Option<Vec<RecordedTuple>>) {
+        let (found, files) = py.detach(|| installed_by(&path));
+        let found = found.into_iter().map(PyExtension).collect();
+        (found, files.map(recorded))
+    }
+
     fn check(
         &self,
         py: Python<'_>,
@@ -236,15 +246,10 @@ impl PyWorkshop {
         py: Python<'_>,
         extension: &PyExtension,
         settings: SettingsDict,
-    ) -> Option<Vec<RecordedTuple>> {
+    ) -> Option<(OsString, Option<Vec<RecordedTuple>>)> {
         let settings = settings.into();
-        let files = py.detach(|| self.workshop.recorded(&extension.0, &settings))?;
-        let one = |(path, state): FileText| {
-            let state = state
-                .map(|(size, mtime, ctime, inode, device, _)| (size, mtime, ctime, inode, device));
-            (os_text(&path), state)
-        };
-        Some(files.into_iter().map(one).collect())
+        let (manifest, files) = py.detach(|| self.workshop.recorded(&extension.0, &settings))?;
+        Some((manifest.into_os_string(), files.map(recorded)))
     }
 
     fn build(
@@ -274,6 +279,22 @@ impl PyWorkshop {
     fn end_builds(&self) {
         self.ends.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// As text: pathlib takes longer to load than all the rest.
+#[pyfunction]
+pub(super) fn unchanged_build(py: Python<'_>, manifest: OsString) -> Option<OsString> {
+    let found = py.detach(|| unchanged(manifest.as_ref()));
+    found.map(PathBuf::into_os_string)
+}
+
+fn recorded(files: Vec<FileText>) -> Vec<RecordedTuple> {
+    let one = |(path, state): FileText| {
+        let state =
+            state.map(|(size, mtime, ctime, inode, device, _)| (size, mtime, ctime, inode, device));
+        (os_text(&path), state)
+    };
+    files.into_iter().map(one).collect()
 }
 
 /// Shows a build by a Python function, and is over when that or a signal handler raises.

@@ -13,6 +13,8 @@ use super::header::Header;
 use super::maturin;
 use super::problem::Problem;
 use super::{Extension, Source};
+use crate::protocol::findings::FileText;
+use crate::stamp::Touched;
 
 /// Folders that hold what others wrote, or what was built.
 const NEVER_ENTERED: [&str; 5] = [
@@ -135,6 +137,38 @@ fn module_of(place: &Path) -> Option<String> {
 #[must_use]
 pub fn installed(path: &[PathBuf]) -> Vec<Extension> {
     let mut found = Vec::new();
+    for (folder, root) in editable_in(path) {
+        match maturin::read(&root) {
+            // Who works on firehot has it installed so; it can't build what is building.
+            Ok(Some(extension)) if extension.module.starts_with("firehot.") => {}
+            Ok(extension) => found.extend(extension.map(|extension| in_site(extension, &folder))),
+            Err(problem) => debug!("{} is left alone: {problem}", root.display()),
+        }
+    }
+    found
+}
+
+/// As [`installed`], with the state of each file that decides it, present or not, taken before it was read. None when
+/// one has changed meanwhile. Which distributions there are is decided by the folders.
+#[must_use]
+pub fn installed_by(path: &[PathBuf]) -> (Vec<Extension>, Option<Vec<FileText>>) {
+    let deciding = || -> BTreeSet<PathBuf> {
+        let roots = editable_in(path).into_iter().map(|(_, root)| root);
+        roots.flat_map(|root| maturin::deciding(&root)).collect()
+    };
+    let files: Vec<Touched> = deciding().iter().map(|file| Touched::now(file)).collect();
+    let found = installed(path);
+    let is_whole = deciding().iter().eq(files.iter().map(Touched::path));
+    let is_settled = is_whole && !files.iter().any(Touched::has_changed);
+    (
+        found,
+        is_settled.then(|| files.iter().map(Touched::to_record).collect()),
+    )
+}
+
+/// What is installed editable in the folders of a path: the folder, and the project's root.
+fn editable_in(path: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for folder in path {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -147,19 +181,8 @@ pub fn installed(path: &[PathBuf]) -> Vec<Extension> {
             .filter_map(|content| editable(&content))
             .collect();
         roots.sort();
-        for root in roots {
-            if !seen.insert(root.clone()) {
-                continue;
-            }
-            match maturin::read(&root) {
-                // Who works on firehot has it installed so; it can't build what is building.
-                Ok(Some(extension)) if extension.module.starts_with("firehot.") => {}
-                Ok(extension) => {
-                    found.extend(extension.map(|extension| in_site(extension, folder)))
-                }
-                Err(problem) => debug!("{} is left alone: {problem}", root.display()),
-            }
-        }
+        roots.retain(|root| seen.insert(root.clone()));
+        found.extend(roots.into_iter().map(|root| (folder.clone(), root)));
     }
     found
 }

@@ -31,25 +31,14 @@ pub(super) fn read(root: &Path) -> Result<Option<Extension>, Problem> {
     let Some(cargo) = table(&manifest)? else {
         return Err(Problem::NoManifest { root });
     };
-    let package = text(&cargo, &["package", "name"]);
-    let distribution = text(&pyproject, &["project", "name"]).or(package);
-    let distribution = distribution.unwrap_or_default().to_owned();
-    let names = [
-        text(&pyproject, &["tool", "maturin", "module-name"]),
-        text(&cargo, &["lib", "name"]),
-        Some(&*distribution),
-    ];
-    let module = names
-        .into_iter()
-        .flatten()
-        .next()
-        .unwrap_or_default()
-        .replace('-', "_");
+    let Names {
+        module,
+        distribution,
+    } = names(&pyproject, &cargo);
     let source = python_source(&root, &pyproject);
-    let top = source.join(module.split('.').next().unwrap_or(&module));
-    let is_mixed = ["__init__.py", "__init__.pyi"]
+    let is_mixed = marks_of_package(&source, &module)
         .iter()
-        .any(|file| top.join(file).is_file());
+        .any(|file| file.is_file());
     let project = Project {
         bindings: bindings(&manifest, &pyproject, &cargo),
         manifest,
@@ -63,6 +52,58 @@ pub(super) fn read(root: &Path) -> Result<Option<Extension>, Problem> {
         module: place_of(&module, is_mixed, project.bindings),
         source: Source::Project(project),
     }))
+}
+
+/// The files by which [`read`] decides, present or not.
+pub(super) fn deciding(root: &Path) -> Vec<PathBuf> {
+    let root = absolute(root);
+    let file = root.join("pyproject.toml");
+    let Ok(Some(pyproject)) = table(&file) else {
+        return vec![file];
+    };
+    if text(&pyproject, &["build-system", "build-backend"]) != Some("maturin") {
+        return vec![file];
+    }
+    let manifest = manifest(&root, &pyproject);
+    let cargo = table(&manifest).ok().flatten().unwrap_or_default();
+    let Names { module, .. } = names(&pyproject, &cargo);
+    let source = python_source(&root, &pyproject);
+    let mut files = vec![
+        file,
+        root.join("Cargo.toml"),
+        root.join("rust").join("Cargo.toml"),
+        manifest.with_file_name("src").join("lib.rs"),
+        manifest,
+    ];
+    files.extend(marks_of_package(&source, &module));
+    files.extend(package_in_src(&root, &pyproject));
+    files
+}
+
+struct Names {
+    /// As maturin calls it: its place may be deeper.
+    module: String,
+    distribution: String,
+}
+
+fn names(pyproject: &Table, cargo: &Table) -> Names {
+    let package = text(cargo, &["package", "name"]);
+    let distribution = text(pyproject, &["project", "name"]).or(package);
+    let distribution = distribution.unwrap_or_default().to_owned();
+    let module = text(pyproject, &["tool", "maturin", "module-name"])
+        .or_else(|| text(cargo, &["lib", "name"]))
+        .unwrap_or(&distribution)
+        .replace('-', "_");
+    Names {
+        module,
+        distribution,
+    }
+}
+
+/// The files of which one makes a project a mixed one.
+fn marks_of_package(source: &Path, module: &str) -> [PathBuf; 2] {
+    let top = source.join(module.split('.').next().unwrap_or(module));
+    ["__init__.py", "__init__.pyi"].map(|file| top.join(file))
 }
 
 /// Where maturin puts the module that a project calls so.
@@ -99,16 +140,19 @@ fn python_source(root: &Path, pyproject: &Table) -> PathBuf {
     if let Some(path) = text(pyproject, &["tool", "maturin", "python-source"]) {
         return root.join(path);
     }
-    let name = text(pyproject, &["project", "name"])
-        .unwrap_or_default()
-        .replace('-', "_");
-    let source = root.join("src");
-    let is_there = !name.is_empty() && source.join(name).join("__init__.py").is_file();
+    let is_there = package_in_src(root, pyproject).is_some_and(|file| file.is_file());
     if is_there && root.join("rust").join("Cargo.toml").is_file() {
-        source
+        root.join("src")
     } else {
         root.to_owned()
     }
+}
+
+/// What is there when the Python sources lie in `src`, as they may where the crate lies in `rust`.
+fn package_in_src(root: &Path, pyproject: &Table) -> Option<PathBuf> {
+    let name = text(pyproject, &["project", "name"]).filter(|name| !name.is_empty())?;
+    let package = root.join("src").join(name.replace('-', "_"));
+    Some(package.join("__init__.py"))
 }
 
 fn bindings(manifest: &Path, pyproject: &Table, cargo: &Table) -> Bindings {

@@ -12,6 +12,7 @@
 
 mod cache_info;
 mod cargo;
+mod compare;
 mod discover;
 mod error;
 mod fill;
@@ -27,6 +28,7 @@ mod problem;
 mod settings;
 mod shown;
 mod sources;
+mod standing;
 mod states;
 mod store;
 mod syntax;
@@ -38,7 +40,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::cache_info::{clear, contents, ClearError, Contents, Kept, Last, Target};
 pub use self::cargo::Screen;
-pub use self::discover::{discover, installed, survey};
+pub use self::discover::{discover, installed, installed_by, survey};
 pub use self::error::BuildError;
 pub use self::find::{find, reasons};
 pub use self::generate::{check_name, generate, Generated, Pyo3Target};
@@ -46,7 +48,8 @@ pub use self::header::Header;
 pub use self::problem::Problem;
 pub use self::settings::{Interpreter, Settings};
 pub use self::shown::Shown;
-pub use self::workshop::{Built, Standing, Workshop};
+pub use self::standing::{unchanged, Standing};
+pub use self::workshop::{Built, Workshop};
 
 /// One extension module that is built from Rust.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,15 @@ pub(super) struct Known {
     pub(super) files: Vec<Touched>,
 }
 
+impl From<Manifest> for Known {
+    fn from(manifest: Manifest) -> Self {
+        Self {
+            files: Touched::from_message(&manifest.files),
+            manifest,
+        }
+    }
+}
+
 /// The states of the sources that are known, before cargo reads them.
 pub(super) fn snapshot(known: Option<&Known>) -> BTreeMap<PathBuf, Touched> {
     let files = known.into_iter().flat_map(|known| known.files.iter());

@@ -117,11 +117,8 @@ impl Slot {
 
     /// What is known of the last build; none when there was none, or it is not readable.
     pub(super) fn manifest(&self) -> Option<Manifest> {
-        let content = cache::read(&self.manifest_file()).ok()?;
-        let manifest: Manifest = postcard::from_bytes(&content).ok()?;
-        let is_ours = manifest.layout == LAYOUT
-            && manifest.place == self.place
-            && manifest.module == self.module;
+        let manifest = read(&self.manifest_file())?;
+        let is_ours = manifest.place == self.place && manifest.module == self.module;
         is_ours.then_some(manifest)
     }
 
@@ -231,6 +228,13 @@ impl Slot {
             source,
         }
     }
+}
+
+/// A manifest, if it is one of this layout.
+pub(super) fn read(file: &Path) -> Option<Manifest> {
+    let content = cache::read(file).ok()?;
+    let manifest: Manifest = postcard::from_bytes(&content).ok()?;
+    (manifest.layout == LAYOUT).then_some(manifest)
 }
 
 /// Waits for a lock on a file, which is made where there is none.

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use super::cargo::{self, Run, Screen};
 use super::error::BuildError;
 use super::generate::{generate, Generated, Pyo3Target};
+use super::standing::{self, Standing};
 use super::states::{forget_packages, forget_what_looks_old, judge, snapshot, Known};
 use super::store::{mark, Manifest, Slot};
 use super::turn::Turn;
@@ -24,22 +25,6 @@ use crate::stamp::Touched;
 
 /// How often a build is begun again because of edits while it ran; then the next check goes on.
 const ATTEMPTS: usize = 3;
-
-/// Whether what is published is what the sources say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It is; where.
-    Fresh(PathBuf),
-    /// It is not; what is there, and which file or variable differs.
-    Stale {
-        /// The last good build.
-        last: PathBuf,
-        /// Such as "/project/fast.rs changed".
-        why: String,
-    },
-    /// It was never built.
-    Missing,
-}
 
 /// An extension that can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,15 +77,24 @@ impl Workshop {
         Some(slot.folder.join(&known.manifest.artifact)).filter(|file| file.is_file())
     }
 
-    /// What the last build depends on, file by file; none when that is not all of it, or when it is stale for sure.
+    /// The manifest of the last build, and what that depends on, file by file; no files when those are not all of it.
+    /// Nothing when it is stale for sure.
     #[must_use]
-    pub fn recorded(&self, extension: &Extension, settings: &Settings) -> Option<Vec<FileText>> {
-        let known = self.known(&self.slot(extension, settings))?;
+    pub fn recorded(
+        &self,
+        extension: &Extension,
+        settings: &Settings,
+    ) -> Option<(PathBuf, Option<Vec<FileText>>)> {
+        let slot = self.slot(extension, settings);
+        let known = self.known(&slot)?;
         let is_sure = |(_, state): &FileText| state.is_none_or(|(.., young)| young == 0);
         let files = &known.manifest.files;
+        if !files.iter().all(is_sure) {
+            return None;
+        }
         // What a glob may match is more than files.
-        let is_whole = known.manifest.globs.is_empty() && files.iter().all(is_sure);
-        is_whole.then(|| files.clone())
+        let is_whole = known.manifest.globs.is_empty();
+        Some((slot.manifest_file(), is_whole.then(|| files.clone())))
     }
 
     /// Builds what is stale, and publishes it; does nothing when somebody else has done so meanwhile.
@@ -162,27 +156,9 @@ impl Workshop {
     }
 
     fn compare(&self, slot: &Slot) -> Standing {
-        let Some(known) = self.known(slot) else {
-            return Standing::Missing;
-        };
-        let last = slot.folder.join(&known.manifest.artifact);
-        if !last.is_file() {
-            return Standing::Missing;
-        }
-        let changed = known.files.iter().find(|file| file.has_changed());
-        if let Some(file) = changed {
-            let why = format!("{} changed", file.path().display());
-            return Standing::Stale { last, why };
-        }
-        if known.manifest.tracked != tracked::files(&known.manifest.globs) {
-            let why = "files that its header tracks have come or gone".to_owned();
-            return Standing::Stale { last, why };
-        }
-        if known.manifest.variables != sources::variables() {
-            let why = "variables that cargo reads differ".to_owned();
-            return Standing::Stale { last, why };
-        }
-        Standing::Fresh(last)
+        self.known(slot).map_or(Standing::Missing, |known| {
+            standing::of(&known.manifest, &slot.folder)
+        })
     }
 
     /// One run of cargo; whether nothing was edited while it ran.
@@ -389,11 +365,7 @@ impl Workshop {
                 return Some(Arc::clone(known));
             }
         }
-        let manifest = slot.manifest()?;
-        let known = Arc::new(Known {
-            files: Touched::from_message(&manifest.files),
-            manifest,
-        });
+        let known = Arc::new(Known::from(slot.manifest()?));
         read.insert(file, (written, Arc::clone(&known)));
         Some(known)
     }
