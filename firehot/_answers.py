@@ -59,9 +59,8 @@ def warm(daemon: Daemon, request: Request) -> dict[str, Any]:
     for slot in known:
         if is_due(slot):
             daemon.slots.drop(slot)
-    usable = [slot for slot in known if slot.failed is None]
-    slot = usable[0] if usable else daemon.slots.add(request)
-    slot.wait()
+    slot = next((slot for slot in known if slot.fits(request)), None) or daemon.slots.add(request)
+    slot.update(request)
     return _short(slot)
 
 

@@ -170,7 +170,9 @@ def _enter(state: dict[str, Any], inherited: Inherited) -> None:
     sys.path[:] = inherited.whole_path(state["path"])
     os.chdir(state["cwd"])
     if (processes := sys.modules.get("multiprocessing.process")) is not None:
-        vars(processes)["ORIGINAL_DIR"] = state["cwd"]  # Where it was imported: a spawned process looks for modules there.
+        vars(processes)["ORIGINAL_DIR"] = state[
+            "cwd"
+        ]  # Where it was imported: a spawned process looks for modules there.
     if "program" in state:
         _program.enter(state["program"])
     else:

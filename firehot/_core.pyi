@@ -71,6 +71,9 @@ class Engine:
         setup: Callable[[list[str]], bytes],
         launch: _Launch,
     ) -> Engine: ...
+    def differs(self, launch: _Launch) -> str:
+        """What of `launch` the template has read while it was otherwise, in words; empty if nothing is."""
+
     def exec_if_warm(
         self, name: str, call: bytes, stdio: Stdio, host: _Launch
     ) -> tuple[Ticket, Literal["runs"], str] | tuple[None, Literal["differs", "stale", "missing"], str]:

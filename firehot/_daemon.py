@@ -29,7 +29,7 @@ from firehot.errors import FirehotError
 
 PROTOCOL = 1
 """Must be `PROTOCOL` in `src/client/request.rs`."""
-_LOOK = 10.0
+_LOOK = 5.0
 """Seconds between two looks at the project's folder."""
 _TRIES = 20
 _BETWEEN = 0.005
@@ -56,13 +56,15 @@ class Daemon:
     def serve(self) -> str:
         """Takes clients until there is a reason to end, which it returns."""
         while not self._leaving:
-            connection = self._listener.wait(_LOOK)
+            reason, patience = self._outlook()
+            if reason:
+                self.leave(reason)
+                break
+            connection = self._listener.wait(patience)
             if connection is not None:
                 with self._lock:
                     self._clients += 1
                 _background.start(self._attend, (connection,), name="firehot-client")
-            elif reason := self._is_over():
-                self.leave(reason)
         return self._leaving
 
     def leave(self, reason: str) -> None:
@@ -82,13 +84,14 @@ class Daemon:
         with self._lock:
             self._lock.wait_for(lambda: not self._clients)
 
-    def _is_over(self) -> str:
+    def _outlook(self) -> tuple[str, float]:
+        """Why it is to end now, if it is, and how long it may wait until that is asked again."""
         if not os.path.isdir(self.root):
-            return "the project's folder is gone"
-        with self._lock:
-            idle = 0.0 if self._clients else time.monotonic() - self._last
+            return "the project's folder is gone", 0.0
         limit = _idle_timeout(self.root)
-        return f"nobody has come for {limit:g} s" if idle >= limit else ""
+        with self._lock:
+            left = limit if self._clients else limit - (time.monotonic() - self._last)
+        return ("" if left > 0 else f"nobody has come for {limit:g} s"), min(max(left, 0.0), _LOOK)
 
     def _attend(self, connection: _core.Connection) -> None:
         """One client, from its first word to its last."""
@@ -100,7 +103,6 @@ class Daemon:
             connection.close()
             with self._lock:
                 self._clients -= 1
-                self._last = time.monotonic()
                 self._lock.notify_all()
 
     def _converse(self, connection: _core.Connection) -> None:
@@ -116,7 +118,10 @@ class Daemon:
             return
         header, body = decode_header(frame[0]), frame[1]
         if header["type"] == "run":
-            run(connection, header, body, self.slots, self.journal)
+            try:
+                run(connection, header, body, self.slots, self.journal)
+            finally:
+                self._last = time.monotonic()
         elif header["type"] == "stop":
             send(connection, "answer", pid=os.getpid())
             self.leave("it was told to")

@@ -104,6 +104,25 @@ class Slot:
         with self._lock:
             return self._lock.wait_for(lambda: self._settled, timeout)
 
+    def fits(self, request: Request) -> bool:
+        """Waits until the template is there; whether it was built for a caller like this one."""
+        self.wait()
+        with self._lock:
+            engine = self._engine
+        return engine is not None and not engine.differs(launch_of(request, whole_path(request)))
+
+    def update(self, request: Request) -> None:
+        """Waits until the template is there, and is what this program needs now.
+
+        Raises:
+            FirehotError: It can't be built; an earlier one stays.
+        """
+        self.wait()
+        with self._lock:
+            engine = self._engine
+        if engine is not None and engine.update(launch_of(request, whole_path(request))):
+            self._weigh(engine)
+
     @property
     def state(self) -> str:
         """What has become of it: "building", "ready" or "failed"."""

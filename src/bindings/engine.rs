@@ -263,6 +263,11 @@ impl Engine {
         Ok(self.environment.stop(&ticket.ticket, grace)?)
     }
 
+    fn differs(&self, py: Python<'_>, launch: &Bound<'_, PyAny>) -> PyResult<String> {
+        let launch = launch_from(launch)?;
+        Ok(py.detach(|| self.environment.differs(&launch)))
+    }
+
     fn report(&self, py: Python<'_>) -> PyResult<ReportTuple> {
         let report = py.detach(|| {
             let attendant = Attendant::new(&self.setup);

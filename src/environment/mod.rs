@@ -278,6 +278,7 @@ impl Environment {
                 Some(difference(before, &scan.imports))
             }
             Some(_) if !found.is_empty() => Some(describe(&found.all())),
+            Some(_) if !self.main_runs()? => Some("the template died".to_owned()),
             Some(_) => {
                 state.report.locate(&scan.imports);
                 state.imports = Some(scan.imports);
@@ -292,6 +293,22 @@ impl Environment {
         self.refresh(&mut state, target, &found, reason, early)?;
         state.imports = Some(scan.imports);
         Ok(true)
+    }
+
+    /// What of a host's own state is not as the main templates, which have read it, were started with; in words, empty
+    /// if nothing is.
+    #[must_use]
+    pub fn differs(&self, launch: &Launch) -> String {
+        let main = self.serving().main.clone();
+        main.map_or_else(String::new, |main| {
+            describe(&main.context_changes(host(launch)).all())
+        })
+    }
+
+    /// Whether the main template can be forked.
+    fn main_runs(&self) -> Result<bool, Error> {
+        let main = self.serving().main.as_ref().map(Chain::id);
+        main.map_or(Ok(false), |id| self.dispatcher.is_serving(id))
     }
 
     /// What differs from what the main templates depend on.
