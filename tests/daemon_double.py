@@ -79,9 +79,8 @@ class _Frames:
 
     def send(self, **header):
         text = json.dumps(header).encode()
-        with self.lock:
-            with contextlib.suppress(OSError):
-                self.connection.sendall(_PREFIX.pack(len(text), 0) + text)
+        with self.lock, contextlib.suppress(OSError):
+            self.connection.sendall(_PREFIX.pack(len(text), 0) + text)
 
 
 def _serve(connection, path, root):
