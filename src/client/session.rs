@@ -4,18 +4,19 @@
 //! away and run the program itself. So a daemon that answers too late never runs what was run cold already. stdin, stdout
 //! and stderr travel with `go`: what lies unread in the socket of a daemon that hangs would hold a pipe open for ever.
 
+mod stop;
+mod wait;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{SIGCONT, SIGHUP, SIGSTOP, SIGTSTP, SIGWINCH};
+use nix::libc::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::{kill, raise, Signal};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::job;
+use self::wait::Ready;
 use super::link::Link;
 use super::signals::{ends, Signals};
 use super::terminal::Terminal;
@@ -23,12 +24,6 @@ use crate::protocol::message::{decode, encode};
 
 /// A daemon that has not begun by then is passed by.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A program that handles the stop character gets this long to do it.
-const HANDLING: Duration = Duration::from_millis(50);
-/// Nobody tells a process that it was brought to the foreground while it ran.
-const LOOK: Duration = Duration::from_millis(200);
-/// What the daemon takes of the last signals before this process is stopped.
-const TAKING: Duration = Duration::from_millis(200);
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -284,62 +279,6 @@ impl Session {
         }
     }
 
-    /// The program is to be suspended: by a character, which its line discipline has had too, or by a signal.
-    fn suspend(&mut self, typed: bool) {
-        let Phase::Running(leader) = self.phase else {
-            return;
-        };
-        let has_terminal = |terminal: &Terminal| terminal.foreground_group() == Some(leader);
-        // A shell that the program has started stops its own jobs.
-        let is_its = !typed || self.terminal.as_ref().is_some_and(has_terminal);
-        let care = job::care_of(leader, SIGTSTP);
-        if !is_its || care == job::Care::Ignores || job::is_orphaned() {
-            if let Some(terminal) = &mut self.terminal {
-                terminal.release_held();
-            }
-            return;
-        }
-        let handling = match care {
-            job::Care::Handles => HANDLING,
-            job::Care::Ignores | job::Care::Default => Duration::ZERO,
-        };
-        self.stopping
-            .get_or_insert((Instant::now() + handling, typed));
-    }
-
-    /// Stops the program and then this process; returns when it goes on.
-    fn stop(&mut self) {
-        let Some((_, typed)) = self.stopping.take() else {
-            return;
-        };
-        self.send(SIGSTOP);
-        let deadline = Instant::now() + TAKING;
-        while self.link.wants_to_write() && Instant::now() < deadline {
-            wait_for(self.link.as_fd(), PollFlags::POLLOUT, 20);
-            self.link.flush();
-        }
-        if let Some(terminal) = &mut self.terminal {
-            terminal.leave();
-        }
-        if typed {
-            // As a terminal does: everybody who is in this job stops.
-            let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
-        }
-        let _ = raise(Signal::SIGSTOP);
-        // Those of the stop itself; what else came meanwhile is the program's.
-        for signal in self.signals.pending() {
-            if ends(signal) {
-                self.send(signal);
-            }
-        }
-        self.send(SIGCONT);
-        if let Some(terminal) = &mut self.terminal {
-            terminal.enter();
-            // What a full screen program has drawn is gone.
-            self.send(SIGWINCH);
-        }
-    }
-
     fn send(&mut self, number: i32) {
         self.tell(&Told::Signal { number });
     }
@@ -350,78 +289,6 @@ impl Session {
             self.link.push(&frame);
         }
     }
-
-    /// Sleeps until something is to be done.
-    fn wait(&self) -> Ready {
-        let input = PollFlags::POLLIN;
-        let mut link = input;
-        link.set(PollFlags::POLLOUT, self.link.wants_to_write());
-        let (real, master) = self
-            .terminal
-            .as_ref()
-            .map_or((PollFlags::empty(), PollFlags::empty()), Terminal::interest);
-        let mut fds = vec![
-            PollFd::new(self.link.as_fd(), link),
-            PollFd::new(self.signals.as_fd(), input),
-        ];
-        if let Some(terminal) = &self.terminal {
-            // One without interest would still tell that it has hung up, at once and for ever.
-            if !master.is_empty() {
-                fds.push(PollFd::new(terminal.master(), master));
-            }
-            if !real.is_empty() {
-                fds.push(PollFd::new(terminal.real(), real));
-            }
-        }
-        // Interrupted by a signal: its pipe says so in the next turn.
-        let _ = poll(&mut fds, self.timeout());
-        let mut events = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let mut next = || events.next().unwrap_or(PollFlags::empty());
-        let (link, signals) = (next(), next());
-        Ready {
-            link_in: link.intersects(!PollFlags::POLLOUT),
-            link_out: link.contains(PollFlags::POLLOUT),
-            signals: !signals.is_empty(),
-            master: if master.is_empty() { master } else { next() },
-            real: if real.is_empty() { real } else { next() },
-        }
-    }
-
-    fn timeout(&self) -> PollTimeout {
-        let now = Instant::now();
-        let mut soonest: Option<Duration> = None;
-        let mut at_most =
-            |one: Duration| soonest = Some(soonest.map_or(one, |so_far| so_far.min(one)));
-        if let Phase::Asked(deadline) = self.phase {
-            at_most(deadline.saturating_duration_since(now));
-        }
-        if let Some((at, _)) = self.stopping {
-            at_most(at.saturating_duration_since(now));
-        }
-        let looks = self
-            .terminal
-            .as_ref()
-            .is_some_and(Terminal::waits_for_foreground);
-        if looks && matches!(self.phase, Phase::Running(_)) {
-            at_most(LOOK);
-        }
-        match soonest {
-            // Not a moment too early: a deadline is passed when its time comes.
-            Some(wait) => PollTimeout::try_from(wait.as_millis() + 1).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
-        }
-    }
-}
-
-/// What can be done without waiting.
-struct Ready {
-    link_in: bool,
-    link_out: bool,
-    signals: bool,
-    master: PollFlags,
-    real: PollFlags,
 }
 
 /// Waits until the user's terminal takes more; false when a signal says to leave it at that.
@@ -435,11 +302,4 @@ fn wait_to_write(real: BorrowedFd<'_>, signals: &mut Signals) -> bool {
         Err(_) => return false,
     }
     !signals.pending().into_iter().any(ends)
-}
-
-/// Waits for one descriptor, at most so many milliseconds.
-fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, milliseconds: u8) {
-    let mut fds = [PollFd::new(fd, events)];
-    // Whatever came of it, the caller looks.
-    let _ = poll(&mut fds, PollTimeout::from(milliseconds));
 }
