@@ -21,7 +21,7 @@ Command = dict[str, Any]
 _STOP_LIMIT = 15.0
 """Seconds that a daemon is given to end its runs."""
 _BETWEEN = 0.02
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 """Seconds that an answer may take; a daemon does nothing else for it."""
 NONE_RUNS = "no daemon runs for this project; the first `firehot run` starts one, and so does `firehot warm`"
 
@@ -116,9 +116,11 @@ def stop(command: Command) -> int:
 
 
 def _stop(daemon: dict[str, Any]) -> None:
-    with suppress(FirehotError):  # Another version's ends all the same; one that is stuck has its signal.
+    limit = _PATIENCE
+    with suppress(FirehotError):  # Another version's would wait for its runs; one that is stuck, for ever.
         _core.client_ask({**_run.where(), "socket": daemon["socket"]}, json.dumps({"type": "stop"}), False, _PATIENCE)
-    if _is_gone(daemon, _STOP_LIMIT):
+        limit = _STOP_LIMIT
+    if _is_gone(daemon, limit):
         return
     # The lock is held, so the number is still the daemon's. Its templates end with it.
     with suppress(ProcessLookupError):
