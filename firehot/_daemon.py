@@ -109,14 +109,16 @@ class Daemon:
         if (first := connection.receive()) is None:
             return
         hello = decode_header(first[0])
-        if hello.get("protocol") != PROTOCOL or hello.get("build") != self._build:
-            send(connection, "mismatch", protocol=PROTOCOL, firehot=__version__)
-            self.is_replaced = True
-            self.leave("a client of another build of firehot has come")
+        if hello.get("protocol") != PROTOCOL:
+            self._make_room(connection)
             return
         if (frame := connection.receive()) is None:
             return
         header, body = decode_header(frame[0]), frame[1]
+        # Whoever lists or stops all daemons comes to those of other environments, too.
+        if hello.get("build") != self._build and header["type"] in ("run", "warm"):
+            self._make_room(connection)
+            return
         if header["type"] == "run":
             try:
                 run(connection, header, body, self.slots, self.journal)
@@ -131,6 +133,11 @@ class Daemon:
             except FirehotError as error:
                 told = {"problem": str(error)}
             send(connection, "answer", **told)
+
+    def _make_room(self, connection: _core.Connection) -> None:
+        send(connection, "mismatch", protocol=PROTOCOL, firehot=__version__)
+        self.is_replaced = True
+        self.leave("a client of another build of firehot has come")
 
 
 def _idle_timeout(root: str) -> float:

@@ -115,20 +115,27 @@ class Desk:
         return "\n".join(text[-_LOG:] for text in texts)
 
     def close(self) -> None:
-        """Stops every daemon; fails when one has to be killed."""
-        pids = [pid for lock in self._runtime.glob("firehot/*.lock") if (pid := _holder(lock)) is not None]
-        for pid in pids:
-            # One that is stopped hears nothing.
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-        wait_until(lambda: not any(map(is_alive, pids)))
+        """Stops every daemon, one that is just starting, too; fails when one has to be killed."""
+        pids: set[int] = set()
+
+        def are_gone() -> bool:
+            new = {pid for lock in self._runtime.glob("firehot/*.lock") if (pid := _holder(lock)) is not None} - pids
+            pids.update(new)
+            for pid in new:
+                # One that is stopped hears nothing.
+                for number in (signal.SIGTERM, signal.SIGCONT):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+            return not any(map(is_alive, pids))
+
+        wait_until(are_gone)
+        log = self.logs()
+        # One that comes now finds no folder, and ends.
+        wait_until(lambda: shutil.rmtree(self._runtime, ignore_errors=True) or not self._runtime.exists())
         left = [pid for pid in pids if is_alive(pid)]
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        log = self.logs()
-        shutil.rmtree(self._runtime)
         assert not left, f"did not end: {left}\n{log}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -350,6 +351,29 @@ def test_stop_ends_the_project_s_daemon_with_its_runs_and_no_other(desk: Desk, t
     assert desk.daemons() == []
 
 
+def test_another_build_of_firehot_lists_daemons_and_does_not_end_them(desk: Desk, tmp_path: Path) -> None:
+    desk.warm("app.py")
+    [daemon] = desk.daemons()
+    package = Path(firehot.__file__).parent
+    other = tmp_path / "other"
+    # The date of the native module is another one.
+    shutil.copytree(package, other / "firehot", copy_function=shutil.copy, ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        desk.variables["PYTHONPATH"] = f"{other}{os.pathsep}{desk.site}"
+        [told] = desk.daemons()
+        assert "problem" not in told
+        assert told["pid"] == desk.json("imports")["pid"] == desk.json("why")["pid"] == daemon["pid"]
+        # Templates are for one build: the first run brings another daemon.
+        done = desk.run("run", "app.py")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+        assert wait_until(lambda: not is_alive(daemon["pid"]))
+        assert wait_until(lambda: desk.good("run", "app.py") and desk.json("why")["runs"][:1])
+        desk.good("stop")
+    finally:
+        for native in (other / "firehot").glob("_core*"):
+            native.unlink()  # It is large.
+
+
 @needs_proc
 def test_a_daemon_that_is_stuck_is_told_of_and_stopped(desk: Desk) -> None:
     desk.warm("app.py")
@@ -398,9 +422,9 @@ def test_a_pipe_that_closes_is_no_traceback(desk: Desk) -> None:
 
 def test_a_working_directory_that_is_gone_is_one_line(desk: Desk) -> None:
     command = f"rmdir {desk.root / 'gone'} && exec {sys.executable} -m firehot"
-    for word in ("imports", "why", "status", "stop", "doctor"):
+    for word, status in (("imports", 1), ("why", 1), ("stop", 1), ("doctor", 1), ("status", 0), ("stop --all", 0)):
         gone = desk.root / "gone"
         gone.mkdir()
         line = ["sh", "-c", f"{command} {word}"]
         done = subprocess.run(line, cwd=gone, env=desk.environment, capture_output=True, text=True, timeout=60)
-        assert "Traceback" not in done.stderr, done.stderr
+        assert (word, done.returncode, done.stderr.count("\n")) == (word, status, status), done.stderr
