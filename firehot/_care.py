@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from firehot import _audit, _census, _child, _effects, _process, _threads, hooks
+from firehot._rewriting import REWRITING
 
 Tell = Callable[[str], None]
 _ENTRY_POINTS = "firehot.fork"
@@ -69,6 +70,7 @@ class Care:
     def after_import(self, name: str) -> list[dict[str, Any]]:
         """What the import of `name`, which has loaded modules, left behind that children must not share."""
         self._counter.after(name)
+        REWRITING.watch()
         return self._watch.after(name) if self._watch is not None else []
 
     def after_preload(self) -> None:
@@ -77,6 +79,7 @@ class Care:
             if self._environ.get(name) == value:
                 del self._environ[name]
         self._load_hooks()
+        REWRITING.settle()
         _audit.stop()
         self._counter.close()
         if self._watch is not None:

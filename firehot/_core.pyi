@@ -45,7 +45,8 @@ class Engine:
     Args:
         scan: What to scan: `package` (dotted name), `locations` (its folders, or its one file), `own_folders` (what
             lies in one and is not installed is first-party), `only_reached` (whether only the locations and what their
-            imports reach is scanned, not all of a package's folder), `first_party`, `ignored`, `preload` (names),
+            imports reach is scanned, not all of a package's folder), `modules` (more files to scan, each with the name
+            that it is imported by), `first_party`, `ignored`, `preload` (names),
             `sys_path`, `site_folders` (absolute folders), `builtin_modules`, `stdlib_modules` (names).
         policy: How templates are judged: `import_timeout` (seconds that the import of one module may take),
             `native_variables` (names of environment variables that C code reads, `*` for any end), `leave_out` (pairs

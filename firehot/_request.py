@@ -86,6 +86,8 @@ class Request:
     @property
     def title(self) -> str:
         """The target as the user knows it."""
+        if self.header.get("asked") == "pytest":
+            return "pytest"
         return {"code": "-c ...", "module": f"-m {self.target}"}.get(self.kind, self.target)
 
     def has_option(self, letters: str) -> bool:

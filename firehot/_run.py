@@ -27,8 +27,21 @@ def run(command: Command) -> int:
 
 def pytest(command: Command) -> int:
     """`firehot pytest`."""
-    module = {"kind": "module", "target": "pytest", "options": [], "args": command["words"]}
-    return _run(_request(command | module, "pytest"))
+    script = _script_of_pytest()
+    what = {"kind": "module", "target": "pytest"} if script is None else {"kind": "script", "target": script}
+    return _run(_request(command | what | {"options": [], "args": command["words"]}, "pytest"))
+
+
+def _script_of_pytest() -> str | None:
+    """The command `pytest` of this interpreter, which puts another folder into `sys.path` than `python -m pytest`."""
+    script = os.path.join(os.path.dirname(sys.executable), "pytest")
+    try:
+        with open(script, "rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return None
+    # It may be a program of any kind that sets something up first.
+    return script if b"python" in head.partition(b"\n")[0] and b"import" in head and b"pytest" in head else None
 
 
 def shell(command: Command) -> int:

@@ -45,7 +45,7 @@ class Slot:
 
     def __init__(self, request: Request, root: str, folder: str) -> None:
         """Builds nothing yet; see `open`."""
-        self.identity = _targets.identity(request)
+        self.identity = _targets.identity(request, root)
         self.title = request.title
         self.born = time.time()
         self.used = time.monotonic()
@@ -277,7 +277,7 @@ class Slots:
 
     def of(self, request: Request) -> list[Slot]:
         """Those of this program, the last used first."""
-        wanted = _targets.identity(request)
+        wanted = _targets.identity(request, self._root)
         with self._lock:
             found = [slot for slot in self._all if slot.identity == wanted]
         return sorted(found, key=lambda slot: slot.used, reverse=True)

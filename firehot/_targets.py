@@ -32,8 +32,12 @@ def first_entry(request: Request) -> list[str]:
     return [os.path.dirname(os.path.realpath(script))]
 
 
-def identity(request: Request) -> tuple[object, ...]:
+def identity(request: Request, root: str) -> tuple[object, ...]:
     """What runs of the same program have in common: they share a template."""
+    if request.header.get("asked") == "pytest":
+        from firehot import _test_targets
+
+        return _test_targets.identity(request, root)
     if request.kind == "code":
         statements = _core.imports_of(request.code)
         names = {(module or "", name) for _, _, module, names, _ in statements for name, _ in names}
@@ -55,19 +59,29 @@ def scan(request: Request, root: str, path: Sequence[str], settings: Settings, f
         settings: `[tool.firehot]`.
         folder: Where the text of `-c` is kept, for the scan to read.
     """
-    package, location, preload = _entry(request, root, path)
+    tests: dict[str, Any] = {"modules": [], "folders": [], "ignored": [], "preload": []}
+    if request.header.get("asked") == "pytest":
+        from firehot import _test_targets
+
+        tests = _test_targets.additions(request, root, path)
+        entry: tuple[str, str | None, list[str]] = (MAIN, None, [])
+    else:
+        entry = _entry(request, root, path)
+    package, location, preload = entry
     if location is None:
-        location = _written(folder, request.code if request.kind == "code" else b"")
+        location = _written(folder, request.code)
+    entries = [os.path.join(request.cwd, entry) for entry in [*tests["folders"], *path]]
     return {
         "package": package,
         "locations": [location],
         "own_folders": [root],
         "only_reached": True,
+        "modules": tests["modules"],
         "first_party": list(settings.first_party),
-        "ignored": list(settings.ignored_modules),
-        "preload": [*settings.preload, *preload],
+        "ignored": [*settings.ignored_modules, *tests["ignored"]],
+        "preload": [*settings.preload, *tests["preload"], *preload],
         "watched": [],
-        **context.interpreter([os.path.join(request.cwd, entry) for entry in path]),
+        **context.interpreter(entries),
     }
 
 

@@ -103,6 +103,7 @@ def isolate_imports(
         "locations": [str(path) for path in found.locations],
         "own_folders": [],
         "only_reached": False,
+        "modules": [],
         "first_party": [*settings.first_party, *_names("first_party", first_party), *rust.first_party],
         "ignored": [*settings.ignored_modules, *_names("ignored_modules", ignored_modules or ())],
         "preload": [*settings.preload, *_names("preload", preload)],

@@ -92,10 +92,11 @@ pub(super) fn hello(build: &str) -> Vec<u8> {
 }
 
 impl Request {
-    /// The script's path, if it is one: its folder says which project it belongs to.
+    /// The script's path, if its folder says which project it belongs to; that of pytest is the interpreter's.
     #[must_use]
     pub fn script(&self) -> Option<&Path> {
-        (self.kind == Kind::Script).then(|| Path::new(&self.target))
+        let is_own = self.kind == Kind::Script && self.asked != "pytest";
+        is_own.then(|| Path::new(&self.target))
     }
 
     /// Both frames of `run`, of which the first says who asks.

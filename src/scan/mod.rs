@@ -62,6 +62,8 @@ pub struct ScanRequest {
     /// Whether the files of the locations, and those that their imports reach, are all: not what else lies in the
     /// folders of a package that is reached.
     pub only_reached: bool,
+    /// Single files that are scanned besides, each with the name that it is imported by. Two may have the same one.
+    pub modules: Vec<(String, PathBuf)>,
     /// More names to treat as first-party (whole dotted parts); resolved on `sys_path` and scanned too.
     pub first_party: Vec<String>,
     /// Files and folders that a watcher looks at besides: sources of Rust extensions. The scan does not.

@@ -69,6 +69,12 @@ impl Tree {
         for location in locations {
             growing.add(&request.package, location);
         }
+        for (name, file) in &request.modules {
+            // It may be gone since it was named.
+            if growing.tree.resolver.disk.target(file).is_some() {
+                growing.add(name, file);
+            }
+        }
         for module in std::iter::once(&request.package).chain(&request.first_party) {
             growing.reach(module);
         }
