@@ -78,6 +78,7 @@ def measure(root: str, settings: Settings) -> Measured:
         "locations": [root],
         "own_folders": [root],
         "only_reached": False,
+        "modules": [],
         "first_party": list(settings.first_party),
         "ignored": list(settings.ignored_modules),
         "preload": list(settings.preload),

@@ -279,7 +279,7 @@ def test_the_cases_have_each_exit_status(desk: Desk) -> None:
 
 def test_one_template_has_what_all_tests_and_plug_ins_import_but_no_plug_in(desk: Desk) -> None:
     told = begin(desk, "tests/test_good.py")
-    names = {module["name"] for module in told["modules"]}
+    names = {part["name"] for each in told["imports"] for part in [each, *each["parts"], *each["modules"]]}
     assert {"pytest", "_pytest.terminal", "dep_slow", "dep_deep", "dep_relative", "dep_for_plugin", "dep_both"} <= names
     own = ("dep_plug", "dep_both.plugin", "dep_checks", "conftest", "on_path", "tests", "unit")
     assert not [name for name in names if name in own or name.startswith("dep_plug.")]
