@@ -7,28 +7,23 @@
 use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
-use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::Duration;
 
-use cargo_metadata::diagnostic::DiagnosticLevel;
-use cargo_metadata::{Message, TargetKind};
-use crossbeam_channel::{unbounded, Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nix::sys::signal::{killpg, Signal};
 use nix::unistd::Pid;
 
 use super::error::BuildError;
+use super::heard::{listen, listen_to_text, Heard, Said};
 use super::sources::home_of;
-use super::store::hash;
 use super::{Interpreter, Settings};
 
+const OLDEST: &str = "MACOSX_DEPLOYMENT_TARGET";
 const ATTENTION: Duration = Duration::from_millis(50);
-/// So much of what cargo says beside its messages is kept for an error.
-const TAIL: usize = 16 << 10;
 
 /// Where a build is watched, and where it can be given up.
 pub trait Screen {
@@ -51,6 +46,8 @@ pub(super) struct Run<'a> {
     pub(super) settings: &'a Settings,
     /// Arguments that the project asks for itself.
     pub(super) own_arguments: &'a [String],
+    /// The oldest macOS that the project wants to be built for.
+    pub(super) oldest: Option<&'a str>,
     /// What only the library itself is compiled with.
     pub(super) rustc_arguments: &'a [String],
     /// Warnings that were shown by earlier runs: cargo repeats those of what it does not build anew.
@@ -66,11 +63,6 @@ pub(super) struct Outcome {
     /// The warnings, as a terminal shows them.
     pub(super) warnings: String,
     pub(super) shown: Vec<u64>,
-}
-
-enum Said {
-    Message(Box<Message>),
-    Text(Vec<u8>),
 }
 
 /// The cargo to use: an embedding host may have no PATH.
@@ -133,6 +125,7 @@ impl Run<'_> {
             let is_silent = diagnostics.trim().is_empty() || status.signal().is_some();
             return Err(BuildError::Failed {
                 place: self.place.to_owned(),
+                is_of_sources: heard.is_of_sources == Some(true) && !is_silent,
                 diagnostics: if is_silent {
                     format!("{diagnostics}cargo ended with {status}")
                 } else {
@@ -207,6 +200,11 @@ impl Run<'_> {
         for name in ["PYO3_ENVIRONMENT_SIGNATURE", "PYTHONHOME", "PYTHONPATH"] {
             command.env_remove(name);
         }
+        // As maturin does; who sets the variable knows better.
+        let oldest = self.oldest.filter(|_| cfg!(target_os = "macos"));
+        if let Some(oldest) = oldest.filter(|_| env::var_os(OLDEST).is_none()) {
+            command.env(OLDEST, oldest);
+        }
         match width {
             Some(width) => command
                 .env("CARGO_TERM_COLOR", "always")
@@ -242,14 +240,7 @@ pub(super) fn run_for_text(
         source,
     };
     let mut child = command.spawn().map_err(failed)?;
-    let (sender, said) = unbounded();
-    if let Some(stdout) = child.stdout.take() {
-        let sender = sender.clone();
-        thread::spawn(move || read_text(stdout, &sender));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        thread::spawn(move || read_text(stderr, &sender));
-    }
+    let said = listen_to_text(&mut child);
     let mut heard = Heard::default();
     heed(&mut child, &said, &mut heard, Path::new(""), screen)?;
     let status = child.wait().map_err(failed)?;
@@ -259,6 +250,7 @@ pub(super) fn run_for_text(
     Err(BuildError::Failed {
         place: place.to_owned(),
         diagnostics: String::from_utf8_lossy(&heard.tail).into_owned(),
+        is_of_sources: false,
     })
 }
 
@@ -292,42 +284,6 @@ fn link_arguments() -> &'static [&'static str] {
     }
 }
 
-/// Reads both pipes to their ends, each on a thread that ends with it.
-fn listen(child: &mut Child) -> Receiver<Said> {
-    let (sender, said) = unbounded();
-    if let Some(stdout) = child.stdout.take() {
-        let sender = sender.clone();
-        thread::spawn(move || read_messages(stdout, &sender));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        thread::spawn(move || read_text(stderr, &sender));
-    }
-    said
-}
-
-fn read_messages(stdout: impl Read, sender: &Sender<Said>) {
-    for message in Message::parse_stream(BufReader::new(stdout)) {
-        let said = match message {
-            Ok(Message::TextLine(line)) => Said::Text(format!("{line}\n").into_bytes()),
-            Ok(message) => Said::Message(Box::new(message)),
-            // Not UTF-8: a macro that prints anything.
-            Err(_) => continue,
-        };
-        if sender.send(said).is_err() {
-            return;
-        }
-    }
-}
-
-fn read_text(mut stderr: impl Read, sender: &Sender<Said>) {
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-        if sender.send(Said::Text(buffer[..count].to_vec())).is_err() {
-            return;
-        }
-    }
-}
-
 /// Ends cargo with all that it has started: a compiler that goes on would keep its target folder locked.
 fn end(child: &mut Child) {
     // It has ended by itself, at worst.
@@ -336,71 +292,6 @@ fn end(child: &mut Child) {
     }
     let _ = child.kill();
     let _ = child.wait();
-}
-
-#[derive(Default)]
-struct Heard {
-    artifact: Option<PathBuf>,
-    is_old: bool,
-    errors: String,
-    warnings: String,
-    tail: Vec<u8>,
-    shown: HashSet<u64>,
-    seen: Vec<u64>,
-}
-
-impl Heard {
-    fn hear(&mut self, said: Said, manifest: &Path, screen: &dyn Screen) {
-        match said {
-            Said::Text(text) => {
-                screen.show(&text);
-                self.tail.extend_from_slice(&text);
-                let surplus = self.tail.len().saturating_sub(TAIL);
-                self.tail.drain(..surplus);
-            }
-            Said::Message(message) => match *message {
-                Message::CompilerMessage(message) => self.note(&message.message, screen),
-                Message::CompilerArtifact(artifact)
-                    if artifact.manifest_path == manifest
-                        && artifact.target.kind.contains(&TargetKind::CDyLib) =>
-                {
-                    self.is_old = artifact.fresh;
-                    let files = artifact.filenames.into_iter();
-                    self.artifact = files.map(PathBuf::from).find(|file| {
-                        file.extension()
-                            .is_some_and(|it| it == "so" || it == "dylib")
-                    });
-                }
-                _ => {}
-            },
-        }
-    }
-
-    fn note(&mut self, diagnostic: &cargo_metadata::diagnostic::Diagnostic, screen: &dyn Screen) {
-        let Some(text) = &diagnostic.rendered else {
-            return;
-        };
-        let is_error = matches!(
-            diagnostic.level,
-            DiagnosticLevel::Error | DiagnosticLevel::Ice
-        );
-        let mark = hash([text.as_bytes()]);
-        self.seen.push(mark);
-        if !is_error && self.shown.contains(&mark) {
-            return;
-        }
-        // Progress stands in the line where this is to stand.
-        if screen.width().is_some() {
-            screen.show(b"\r\x1b[K");
-        }
-        screen.show(text.as_bytes());
-        let kept = if is_error {
-            &mut self.errors
-        } else {
-            &mut self.warnings
-        };
-        kept.push_str(text);
-    }
 }
 
 #[cfg(test)]
@@ -427,6 +318,7 @@ mod tests {
                 interpreter: &interpreter,
                 settings,
                 own_arguments: &own,
+                oldest: None,
                 rustc_arguments: &[],
                 shown: HashSet::new(),
             };

@@ -51,13 +51,19 @@ fn position(files: &[FileText]) -> Option<usize> {
                     && *mtime == nanoseconds(found.st_mtime, found.st_mtime_nsec)
                     && *ctime == nanoseconds(found.st_ctime, found.st_ctime_nsec)
                     && *inode == found.st_ino
-                    && *device == found.st_dev as u64;
+                    && *device == device_of(&found);
                 !is_same
             }
             // Gone, come, or changed while it was read.
             (Some(_), _) | (None, Ok(_)) => true,
         }
     })
+}
+
+/// As the standard library gives it: elsewhere it is a smaller number.
+#[allow(clippy::unnecessary_cast)]
+fn device_of(found: &FileStat) -> u64 {
+    found.st_dev as u64
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {

@@ -15,6 +15,8 @@ pub enum BuildError {
         place: PathBuf,
         /// What rustc and cargo say, as a terminal shows it.
         diagnostics: String,
+        /// Whether the same sources will fail again.
+        is_of_sources: bool,
     },
     /// There is no cargo.
     #[error("there is no cargo to build {} with (looked at CARGO, PATH, CARGO_HOME and ~/.cargo/bin): install Rust from rustup.rs, or set FIREHOT_RUST_PREBUILT=1 where everything is built", place.display())]

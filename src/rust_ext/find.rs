@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::header::{marks, Header};
 use super::problem::Problem;
+use super::tables::{has_cdylib, library};
 use super::{Extension, Source};
 
 /// Files that mark the folder of a crate.
@@ -122,20 +123,6 @@ fn check(root: &Path, manifest: &str) -> Result<(), Problem> {
     }
     let folder = absolute(root);
     Err(Problem::NoCdylib { folder })
-}
-
-/// Whether a crate's library is a shared library that C, and so Python, can load.
-pub(super) fn has_cdylib(manifest: &toml::Table) -> bool {
-    let library = manifest.get("lib").and_then(toml::Value::as_table);
-    let types = library.and_then(|lib| lib.get("crate-type").or_else(|| lib.get("crate_type")));
-    let types = types.and_then(toml::Value::as_array);
-    types.is_some_and(|types| types.iter().any(|each| each.as_str() == Some("cdylib")))
-}
-
-/// The root file of a crate's library.
-pub(super) fn library(root: &Path, manifest: &toml::Table) -> PathBuf {
-    let path = manifest.get("lib").and_then(|lib| lib.get("path"));
-    root.join(path.and_then(toml::Value::as_str).unwrap_or("src/lib.rs"))
 }
 
 pub(super) fn is_template(library: &Path) -> bool {

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::fill::fill;
-use super::find::{has_cdylib, last_part, library};
+use super::find::last_part;
 use super::header::Header;
 use super::manifest::{complete, from_its_folder, inherit, merge, put};
-use super::maturin::{depends_on, table};
 use super::problem::Problem;
 use super::syntax::items;
+use super::tables::{depends_on, has_cdylib, library, table};
 use super::{Extension, Source};
 
 /// What rustc can't have as the name of a library, or what the name would hide.
@@ -111,7 +111,10 @@ pub fn generate(
         rustc_arguments: Vec::new(),
     };
     match &extension.source {
-        Source::Project(project) => Ok(own(project.manifest.clone())),
+        Source::Project(project) => Ok(Generated {
+            manifest: project.manifest.clone(),
+            rustc_arguments: project.rustc_arguments.clone(),
+        }),
         Source::Crate(root) => {
             let path = root.join("Cargo.toml");
             // What is no TOML is left to cargo, which shows the place.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::maturin::table;
+use super::tables::table;
 
 /// Adds what every crate of ours has.
 pub(super) fn complete(manifest: &mut Table, name: &str, file: &str, root: String) {

@@ -1,14 +1,14 @@
 //! What pyproject.toml and Cargo.toml say of a project that maturin builds. Follows maturin's rules; runs no maturin.
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
-use super::find::{absolute, has_cdylib, last_part};
+use super::find::{absolute, last_part};
+use super::maturin_settings::{cargo_arguments, deployment_target, rustc_arguments};
 use super::problem::Problem;
+use super::tables::{depends_on, has_cdylib, table, text};
 use super::{Bindings, Extension, Project, Source};
 
 /// Reads the project whose pyproject.toml lies in `root`; none where maturin is not what builds it.
@@ -44,6 +44,8 @@ pub(super) fn read(root: &Path) -> Result<Option<Extension>, Problem> {
         manifest,
         python_source: is_mixed.then_some(source),
         cargo_arguments: cargo_arguments(&pyproject),
+        rustc_arguments: rustc_arguments(&pyproject),
+        deployment_target: deployment_target(&pyproject),
         distribution,
         root,
         site: None,
@@ -181,113 +183,10 @@ fn has_library(manifest: &Path, cargo: &Table) -> bool {
     cargo.contains_key("lib") || manifest.with_file_name("src").join("lib.rs").is_file()
 }
 
-/// Whether one of these packages is a dependency, maybe under another name, on any platform.
-pub(super) fn depends_on(cargo: &Table, packages: &[&str]) -> bool {
-    let targets = cargo.get("target").and_then(Value::as_table);
-    let targets = targets
-        .into_iter()
-        .flat_map(Table::values)
-        .filter_map(Value::as_table);
-    let tables = std::iter::once(cargo).chain(targets);
-    let dependencies = tables.filter_map(|table| table.get("dependencies")?.as_table());
-    dependencies.flatten().any(|(name, dependency)| {
-        let package = dependency.get("package").and_then(Value::as_str);
-        packages.contains(&package.unwrap_or(name))
-    })
-}
-
-/// `[tool.maturin]` in cargo's words.
-fn cargo_arguments(pyproject: &Table) -> Vec<String> {
-    let settings = pyproject.get("tool").and_then(|tool| tool.get("maturin"));
-    let setting = |name: &str| settings.and_then(|settings| settings.get(name));
-    let mut arguments = Vec::new();
-    // What is edited is built with the profile for that, where there is one.
-    let profile = setting("editable-profile").or_else(|| setting("profile"));
-    if let Some(profile) = profile.and_then(Value::as_str) {
-        arguments.extend(["--profile".to_owned(), profile.to_owned()]);
-    }
-    let features: Vec<&str> = words(setting("features"));
-    if !features.is_empty() {
-        arguments.extend(["--features".to_owned(), features.join(",")]);
-    }
-    for flag in [
-        "all-features",
-        "no-default-features",
-        "frozen",
-        "locked",
-        "offline",
-    ] {
-        if setting(flag).and_then(Value::as_bool) == Some(true) {
-            arguments.push(format!("--{flag}"));
-        }
-    }
-    for (name, option) in [("config", "--config"), ("unstable-flags", "-Z")] {
-        for value in words(setting(name)) {
-            arguments.extend([option.to_owned(), value.to_owned()]);
-        }
-    }
-    match setting("cargo-extra-args") {
-        Some(Value::String(line)) => arguments.extend(split(line)),
-        other => arguments.extend(words(other).into_iter().map(str::to_owned)),
-    }
-    arguments
-}
-
-/// The strings of a list; of a table in it, its `feature`.
-fn words(value: Option<&Value>) -> Vec<&str> {
-    let list = value.and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(|each| each.as_str().or_else(|| each.get("feature")?.as_str()))
-        .collect()
-}
-
-/// Splits a line of arguments as a shell does, quotes and all, but expands nothing.
-fn split(line: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => found.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    found.extend(word);
-    found
-}
-
-/// A file's content; none where there is no such file.
-pub(super) fn table(path: &Path) -> Result<Option<Table>, Problem> {
-    let content = match fs::read_to_string(path) {
-        Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            let path = path.to_owned();
-            return Err(Problem::Read { path, source });
-        }
-    };
-    let parsed = content.parse().map_err(|error| Problem::Toml {
-        path: path.to_owned(),
-        source: Box::new(error),
-    });
-    parsed.map(Some)
-}
-
-fn text<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a str> {
-    let (first, rest) = keys.split_first()?;
-    let first = table.get(*first)?;
-    rest.iter()
-        .try_fold(first, |value, key| value.get(*key))?
-        .as_str()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use tempfile::TempDir;
 
     const BACKEND: &str = "[build-system]\nbuild-backend = \"maturin\"\n";
@@ -437,32 +336,6 @@ mod tests {
             let tree = tree(&[("pyproject.toml", &pyproject), ("Cargo.toml", cargo)]);
             assert_eq!(project(&tree).1.bindings, bindings, "{settings} {cargo}");
         }
-    }
-
-    #[test]
-    fn settings_become_arguments_of_cargo() {
-        let settings = "[tool.maturin]\nprofile = \"fast\"\nfeatures = [\"a\", { feature = \"b\" }]\n\
-                        no-default-features = true\nall-features = false\nlocked = true\n\
-                        config = [\"net.offline=true\"]\ncargo-extra-args = \"--jobs 2 --config 'a = \\\"b c\\\"'\"\n";
-        let pyproject = format!("{BACKEND}{settings}");
-        let tree = tree(&[("pyproject.toml", &pyproject), ("Cargo.toml", PYO3)]);
-        assert_eq!(
-            project(&tree).1.cargo_arguments,
-            [
-                "--profile",
-                "fast",
-                "--features",
-                "a,b",
-                "--no-default-features",
-                "--locked",
-                "--config",
-                "net.offline=true",
-                "--jobs",
-                "2",
-                "--config",
-                "a = \"b c\"",
-            ]
-        );
     }
 
     #[test]

@@ -15,16 +15,20 @@ mod cargo;
 mod compare;
 mod discover;
 mod error;
+mod failure;
 mod fill;
 mod find;
 mod generate;
 mod handover;
 mod header;
+mod heard;
 mod in_use;
 mod lexer;
 mod manifest;
 mod maturin;
+mod maturin_settings;
 mod problem;
+mod projects;
 mod settings;
 mod shown;
 mod sources;
@@ -32,6 +36,7 @@ mod standing;
 mod states;
 mod store;
 mod syntax;
+mod tables;
 mod tracked;
 mod turn;
 mod workshop;
@@ -84,6 +89,10 @@ pub struct Project {
     pub bindings: Bindings,
     /// `[tool.maturin]`: features, profile and the like, as arguments for cargo.
     pub cargo_arguments: Vec<String>,
+    /// And for rustc.
+    pub rustc_arguments: Vec<String>,
+    /// The oldest macOS that is built for.
+    pub deployment_target: Option<String>,
     /// The name of the distribution.
     pub distribution: String,
     /// The folder that it is installed in, where that is known.
@@ -142,6 +151,14 @@ impl Extension {
         match &self.source {
             Source::File(_) | Source::Crate(_) => &[],
             Source::Project(project) => &project.cargo_arguments,
+        }
+    }
+
+    /// The oldest macOS that its project wants to be built for.
+    fn deployment_target(&self) -> Option<&str> {
+        match &self.source {
+            Source::File(_) | Source::Crate(_) => None,
+            Source::Project(project) => project.deployment_target.as_deref(),
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn of_silent_script(package: &Path) -> Vec<PathBuf> {
     files_below(package)
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let walk = WalkBuilder::new(folder)
         .require_git(false)
         .filter_entry(|entry| {
@@ -133,13 +133,6 @@ pub(super) fn packages(sources: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
         known.extend(package.map(Path::to_owned));
     }
     known
-}
-
-/// The name that a package has in its manifest.
-pub(super) fn package_name(package: &Path) -> Option<String> {
-    let text = fs::read_to_string(package.join("Cargo.toml")).ok()?;
-    let manifest: toml::Table = text.parse().ok()?;
-    Some(manifest.get("package")?.get("name")?.as_str()?.to_owned())
 }
 
 /// A home of a tool: what its variable says, or a folder in the user's home.

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::sources;
 use super::store::{Manifest, Slot};
+use super::tables::package_name;
+use super::{sources, tracked, Extension};
 use crate::stamp::Touched;
 
 /// A manifest in the form in which it is compared.
@@ -26,16 +28,58 @@ impl From<Manifest> for Known {
     }
 }
 
-/// The states of the sources that are known, before cargo reads them.
-pub(super) fn snapshot(known: Option<&Known>) -> BTreeMap<PathBuf, Touched> {
-    let files = known.into_iter().flat_map(|known| known.files.iter());
-    files
-        .map(|file| (file.path().to_owned(), Touched::now(file.path())))
-        .collect()
+/// How everything was before a build began.
+pub(super) struct Before {
+    pub(super) known: Option<Arc<Known>>,
+    /// Of the sources that are known.
+    pub(super) states: BTreeMap<PathBuf, Touched>,
+    pub(super) began: SystemTime,
+    pub(super) tracked: BTreeSet<PathBuf>,
+    globs: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Before {
+    /// Taken now: before cargo reads anything.
+    pub(super) fn take(known: Option<Arc<Known>>, extension: &Extension) -> Self {
+        let files = known.iter().flat_map(|known| known.files.iter());
+        let states = files
+            .map(|file| (file.path().to_owned(), Touched::now(file.path())))
+            .collect();
+        let began = SystemTime::now();
+        let globs = tracked::globs(extension);
+        Self {
+            states,
+            began,
+            tracked: tracked::files(&globs),
+            globs,
+            variables: sources::variables(),
+            known,
+        }
+    }
+
+    /// What there is to remember of a build from these files, but for its artifact; and whether nothing was edited.
+    pub(super) fn end(
+        self,
+        slot: &Slot,
+        mut named: BTreeSet<PathBuf>,
+        manifest: &Path,
+    ) -> (Manifest, bool) {
+        named.extend(self.tracked.iter().cloned());
+        let (files, is_settled) = judge(slot, named, &self.states, self.began, manifest);
+        let record = Manifest {
+            globs: self.globs,
+            tracked: self.tracked,
+            files: files.iter().map(Touched::to_record).collect(),
+            variables: self.variables,
+            ..slot.new_manifest()
+        };
+        (record, is_settled)
+    }
 }
 
 /// The states to remember, and whether they are those of what was built.
-pub(super) fn judge(
+fn judge(
     slot: &Slot,
     named: BTreeSet<PathBuf>,
     before: &BTreeMap<PathBuf, Touched>,
@@ -93,7 +137,7 @@ pub(super) fn forget_what_looks_old(
         .filter(looks_old)
         .map(|file| file.path().to_owned())
         .collect();
-    let is_other = *tracked != super::tracked::files(&known.manifest.globs);
+    let is_other = *tracked != tracked::files(&known.manifest.globs);
     if is_forced || is_other || !old.is_empty() {
         packages.extend(manifest.parent().map(Path::to_owned));
     }
@@ -105,7 +149,7 @@ pub(super) fn forget_what_looks_old(
 pub(super) fn forget_packages(target: &Path, packages: BTreeSet<PathBuf>) {
     let names: Vec<String> = packages
         .iter()
-        .filter_map(|package| sources::package_name(package))
+        .filter_map(|package| package_name(package))
         .collect();
     if names.is_empty() {
         return;

@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::tables::{library, table};
 use super::{Extension, Header, Source};
 
 /// The globs of an extension, each with the folder that it is relative to.
 pub(super) fn globs(extension: &Extension) -> Vec<String> {
     let file = match &extension.source {
         Source::File(file) => file.clone(),
-        Source::Crate(folder) => folder.join("src/lib.rs"),
-        Source::Project(_) => return Vec::new(),
+        Source::Crate(_) | Source::Project(_) => {
+            let file = extension.manifest().unwrap_or_default();
+            let manifest = table(&file).ok().flatten().unwrap_or_default();
+            library(file.parent().unwrap_or(&file), &manifest)
+        }
     };
     let header = Header::read(&fs::read(&file).unwrap_or_default());
     let folder = file.parent().unwrap_or(Path::new(""));

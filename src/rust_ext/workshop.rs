@@ -12,16 +12,14 @@ use std::time::SystemTime;
 
 use super::cargo::{self, Run, Screen};
 use super::error::BuildError;
+use super::failure::{self, Asked, Failures};
 use super::generate::{generate, Generated, Pyo3Target};
 use super::standing::{self, Standing};
-use super::states::{forget_packages, forget_what_looks_old, judge, snapshot, Known};
+use super::states::{forget_packages, forget_what_looks_old, Before, Known};
 use super::store::{mark, Manifest, Slot};
 use super::turn::Turn;
-use super::{
-    handover, in_use, sources, tracked, Extension, Interpreter, Project, Settings, Source,
-};
+use super::{handover, in_use, sources, Extension, Interpreter, Settings, Source};
 use crate::protocol::findings::FileText;
-use crate::stamp::Touched;
 
 /// How often a build is begun again because of edits while it ran; then the next check goes on.
 const ATTEMPTS: usize = 3;
@@ -40,10 +38,11 @@ pub struct Built {
 /// Builds for one interpreter, into one cache.
 #[derive(Debug)]
 pub struct Workshop {
-    interpreter: Interpreter,
+    pub(super) interpreter: Interpreter,
     cache: PathBuf,
     /// Manifests that were read, by their file and its state.
     read: Mutex<HashMap<PathBuf, (SystemTime, Arc<Known>)>>,
+    failures: Failures,
 }
 
 impl Workshop {
@@ -54,6 +53,7 @@ impl Workshop {
             interpreter,
             cache,
             read: Mutex::default(),
+            failures: Failures::default(),
         }
     }
 
@@ -129,6 +129,10 @@ impl Workshop {
                     warnings: String::new(),
                 });
             }
+            let cargo = cargo::find(settings).unwrap_or_default();
+            if let Some(error) = self.failures.again(&slot.folder, &cargo) {
+                return Err(error);
+            }
         }
         let mut warnings = String::new();
         for _ in 0..ATTEMPTS {
@@ -180,13 +184,9 @@ impl Workshop {
         } = self.crate_of(slot, extension)?;
         let mut wait = || until_over(screen);
         let turn = Turn::take(&slot.target, place, settings.lock_timeout, &mut wait)?;
-        let before = self.known(slot);
-        let states = snapshot(before.as_deref());
-        let began = SystemTime::now();
-        let variables = sources::variables();
-        let globs = tracked::globs(extension);
-        let tracked = tracked::files(&globs);
-        forget_what_looks_old(slot, before.as_deref(), &manifest, settings.force);
+        let before = Before::take(self.known(slot), extension);
+        let known = before.known.as_deref();
+        forget_what_looks_old(slot, known, &manifest, settings.force);
         let run = Run {
             cargo: &cargo,
             manifest: &manifest,
@@ -196,13 +196,34 @@ impl Workshop {
             interpreter: &self.interpreter,
             settings,
             own_arguments: extension.cargo_arguments(),
+            oldest: extension.deployment_target(),
             rustc_arguments: &rustc_arguments,
-            shown: before
-                .iter()
+            shown: known
+                .into_iter()
                 .flat_map(|known| known.manifest.shown.iter().copied())
                 .collect(),
         };
-        let outcome = run.go(screen)?;
+        let outcome = run.go(screen);
+        let named = |sources| self.all_of(sources, extension, &manifest, &cargo, settings);
+        if let Err(error) = &outcome {
+            let asked = Asked {
+                manifest: &manifest,
+                target: &slot.target,
+                files: named(
+                    before
+                        .states
+                        .keys()
+                        .chain(&before.tracked)
+                        .cloned()
+                        .collect(),
+                ),
+                before: &before.states,
+                began: before.began,
+                around: failure::surroundings(&cargo),
+            };
+            self.failures.note(&slot.folder, error, asked);
+        }
+        let outcome = outcome?;
         warnings.push_str(&outcome.warnings);
         if outcome.is_old && !turn.is_of(&outcome.artifact, &slot.folder) {
             // Another crate's of the same name, for all that anybody knows.
@@ -211,109 +232,22 @@ impl Workshop {
             return Ok(false);
         }
         let dependencies = fs::read_to_string(outcome.artifact.with_extension("d"));
-        let named = sources::read_dependencies(&dependencies.unwrap_or_default());
-        let named = sources::expand(named, &slot.target);
-        let mut named = self.all_of(named, extension, &manifest, &cargo, settings);
-        named.extend(tracked.iter().cloned());
-        // cargo writes its lock file itself.
-        let (files, is_settled) = judge(slot, named, &states, began, &manifest);
+        let sources = sources::read_dependencies(&dependencies.unwrap_or_default());
+        let sources = sources::expand(sources, &slot.target);
+        let (record, is_settled) = before.end(slot, named(sources), &manifest);
         let record = Manifest {
             artifact: slot.publish(&outcome.artifact)?,
-            globs,
-            tracked,
-            files: files.iter().map(Touched::to_record).collect(),
-            variables,
             cargo,
             shown: outcome.shown,
-            ..slot.new_manifest()
+            ..record
         };
         slot.keep(&record)?;
         turn.end(&outcome.artifact, &slot.folder);
         Ok(is_settled)
     }
 
-    /// Publishes what somebody has had maturin install after the last build, when it is of what the sources are now: a
-    /// `maturin develop --release` is not undone.
-    fn adopt(
-        &self,
-        slot: &Slot,
-        extension: &Extension,
-        settings: &Settings,
-    ) -> Result<Option<PathBuf>, BuildError> {
-        let installed = handover::installed(extension, &self.interpreter, settings);
-        let installed = installed.into_iter().find(|file| file.is_file());
-        let (Some(installed), Source::Project(project)) = (installed, &extension.source) else {
-            return Ok(None);
-        };
-        let state = Touched::now(&installed);
-        let known = self.known(slot);
-        if known.is_some_and(|known| known.files.contains(&state)) {
-            return Ok(None);
-        }
-        let Some(named) = handover::sources_of(project, &installed) else {
-            return Ok(None);
-        };
-        let cargo = cargo::find(settings).unwrap_or_default();
-        let named = self.all_of(named, extension, &project.manifest, &cargo, settings);
-        let files: Vec<Touched> = named.iter().map(|path| Touched::now(path)).collect();
-        let sources: Vec<Touched> = files
-            .iter()
-            .filter(|file| file.path() != installed)
-            .cloned()
-            .collect();
-        if !handover::is_newer(&installed, &sources) {
-            return Ok(None);
-        }
-        let artifact = slot.publish(&installed)?;
-        let record = Manifest {
-            artifact: artifact.clone(),
-            files: files.iter().map(Touched::to_record).collect(),
-            variables: sources::variables(),
-            cargo,
-            ..slot.new_manifest()
-        };
-        slot.keep(&record)?;
-        Ok(Some(slot.folder.join(artifact)))
-    }
-
-    /// One run of maturin; whether nothing was edited while it ran.
-    fn develop(
-        &self,
-        slot: &Slot,
-        extension: &Extension,
-        project: &Project,
-        settings: &Settings,
-        screen: &dyn Screen,
-    ) -> Result<bool, BuildError> {
-        let before = self.known(slot);
-        let states = snapshot(before.as_deref());
-        let began = SystemTime::now();
-        let variables = sources::variables();
-        forget_what_looks_old(slot, before.as_deref(), &project.manifest, settings.force);
-        let developed =
-            handover::develop(project, &self.interpreter, settings, &slot.target, screen)?;
-        let cargo = cargo::find(settings).unwrap_or_default();
-        let named = self.all_of(
-            developed.named,
-            extension,
-            &project.manifest,
-            &cargo,
-            settings,
-        );
-        let (files, is_settled) = judge(slot, named, &states, began, &project.manifest);
-        let record = Manifest {
-            artifact: developed.record,
-            files: files.iter().map(Touched::to_record).collect(),
-            variables,
-            cargo,
-            ..slot.new_manifest()
-        };
-        slot.keep(&record)?;
-        Ok(is_settled)
-    }
-
     /// All files that matter, by the sources that cargo has named.
-    fn all_of(
+    pub(super) fn all_of(
         &self,
         mut named: BTreeSet<PathBuf>,
         extension: &Extension,
@@ -354,7 +288,7 @@ impl Workshop {
         Ok(generate(extension, &slot.folder.join("crate"), &target)?)
     }
 
-    fn known(&self, slot: &Slot) -> Option<Arc<Known>> {
+    pub(super) fn known(&self, slot: &Slot) -> Option<Arc<Known>> {
         let file = slot.manifest_file();
         let written = fs::metadata(&file)
             .and_then(|found| found.modified())

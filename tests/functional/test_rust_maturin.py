@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import shutil
@@ -231,6 +232,40 @@ def test_an_optimised_build_that_somebody_has_installed_is_used_until_the_next_e
     assert venv.run(app, code, **sys_path) == {"number": 3, "debug": True}
 
 
+def test_what_a_project_tracks_and_tells_rustc_counts(venv: Venv, app: Path, tmp_path: Path) -> None:
+    root = app / "tracker"
+    source = make(root, "tracker", mixed=True)
+    with (root / "pyproject.toml").open("a") as settings:
+        settings.write('rustc-args = ["--cfg", "special"]\n')
+    source.write_text("//d: ../data/*.txt\n" + source.read_text().replace("cfg!(debug_assertions)", "cfg!(special)"))
+    (root / "data").mkdir()
+    venv.develop(root)
+    wrapper, log = tmp_path / "cargo", tmp_path / "log"
+    wrapper.write_text(f"#!/bin/sh\necho run >> '{log}'\nexec '{shutil.which('cargo')}' \"$@\"\n")
+    wrapper.chmod(0o755)
+    answer = venv.run(
+        app,
+        f"""
+        root, log = Path({str(root)!r}), Path({str(log)!r})
+        source = root / "src" / "lib.rs"
+        def state():
+            return [env.run(ask, "tracker"), env.run(ask, "tracker", "is_debug"), len(log.read_text().split())]
+        with firehot.isolate_imports("app") as env:
+            source.write_text(source.read_text().replace("        1\\n", "        2\\n"))
+            answer["edited"] = state()
+            (root / "data" / "new.txt").write_text("1")
+            answer["come"] = state()
+            (root / "data" / "new.txt").write_text("2")
+            answer["changed"] = state()
+            (root / "data" / "other.bin").write_text("")
+            answer["other"] = state()
+        """,
+        PYTHONPATH=str(app),
+        CARGO=str(wrapper),
+    )
+    assert answer == {"edited": [2, True, 1], "come": [2, True, 2], "changed": [2, True, 3], "other": [2, True, 3]}
+
+
 def test_a_project_of_cffi_is_handed_to_maturin(venv: Venv, app: Path) -> None:
     root = app / "foreign"
     source = make(root, "foreign", cargo='[lib]\ncrate-type = ["cdylib"]\n')
@@ -260,6 +295,38 @@ def test_a_project_of_cffi_is_handed_to_maturin(venv: Venv, app: Path) -> None:
     )
     assert (answer["first"], answer["second"]) == (1, 2)
     assert "no rust" in answer["error"]
+
+
+@pytest.mark.timeout(900)
+def test_a_project_of_uniffi_is_handed_to_maturin(venv: Venv, app: Path) -> None:
+    # uniffi and its generator of bindings are compiled first: longer than any other test may take.
+    faulthandler.cancel_dump_traceback_later()
+    root = app / "spoken"
+    generator = '[[bin]]\nname = "uniffi-bindgen"\npath = "generator.rs"\n'
+    dependency = (
+        '[dependencies]\nuniffi = { version = "0.29", features = ["cli"] }\n[workspace]\n[profile.dev]\ndebug = false\n'
+    )
+    source = make(root, "spoken", cargo=f'[lib]\ncrate-type = ["cdylib"]\n{generator}{dependency}')
+    (root / "generator.rs").write_text("fn main() { uniffi::uniffi_bindgen_main() }\n")
+    source.write_text("#[uniffi::export]\nfn number() -> i64 { 1 }\nuniffi::setup_scaffolding!();\n")
+    venv.develop(root)
+    answer = venv.run(
+        app,
+        f"""
+        source = Path({str(source)!r})
+        def more():
+            import spoken
+            return spoken.more()
+        with firehot.isolate_imports("app") as env:
+            answer["first"] = env.run(ask, "spoken")
+            text = source.read_text().replace("1 }}", "2 }}")
+            # A function that the Python side has to learn of.
+            source.write_text(text + "#[uniffi::export]\\nfn more() -> i64 {{ 3 }}\\n")
+            answer["second"] = [env.run(ask, "spoken"), env.run(more)]
+        """,
+        FIREHOT_RUST_TARGET_DIR=str(venv.folder / "target"),
+    )
+    assert answer == {"first": 1, "second": [2, 3]}
 
 
 def test_a_program_is_handed_to_maturin(venv: Venv, app: Path) -> None:
