@@ -27,6 +27,8 @@ _VARIANTS = 2
 _PATIENCE = 10.0
 """Seconds after which a template that could not be built is tried again."""
 _CLOSE_GRACE = 5.0
+# Finding needs no interpreter.
+_NOBODY: dict[str, object] = {"executable": "", "suffix": "", "free_threaded": False, "venv": None}
 
 
 class Slot:
@@ -63,6 +65,7 @@ class Slot:
         self._active = 0
         self._wanted: _host.Launch | None = None
         self._busy = False
+        self._extensions: list[tuple[str, str, str]] = []
 
     # -- building --------------------------------------------------------------------------------
 
@@ -70,6 +73,7 @@ class Slot:
         """Builds the template; on a thread of its own."""
         began = time.monotonic()
         try:
+            self._extensions = _extensions(self._first)
             engine = self._new_engine()
         except (FirehotError, OSError, RuntimeError) as error:
             with self._lock:
@@ -145,7 +149,8 @@ class Slot:
         try:
             # `_program` puts the folder of the script in front.
             state = state_of(request, list(request.path))
-            call = _call.pack_program(state | {"program": program_of(request)})
+            state |= {"program": program_of(request), "extensions": self._extensions}
+            call = _call.pack_program(state)
             launch = launch_of(request, whole_path(request))
             ticket, kind, reason = engine.exec_if_warm(request.title, call, stdio, launch)
             if ticket is not None:
@@ -212,6 +217,7 @@ class Slot:
             try:
                 if engine.update(launch):
                     self._weigh(engine)
+                self._extensions = _extensions(self._first)
             except (FirehotError, OSError) as error:
                 with self._lock:
                     self._wanted = None
@@ -369,6 +375,13 @@ def _here(root: str) -> Any:
     from pathlib import Path
 
     return Path(root, "pyproject.toml")
+
+
+def _extensions(request: Request) -> list[tuple[str, str, str]]:
+    """The projects with Rust that are installed from their sources; a child builds what it imports, and finds the rest."""
+    sites = [entry for entry in request.path if entry.endswith("-packages")]
+    found = _core.Workshop(_NOBODY, os.devnull).installed(sites)
+    return [(extension.module, "", str(extension.place)) for extension in found]
 
 
 def _drain(pump: _core.Pump) -> None:

@@ -58,7 +58,15 @@ pub(super) struct ProjectDict {
 pub(super) fn client_run(py: Python<'_>, request: RequestDict) -> PyResult<i32> {
     let request = request.into_request(py)?;
     hand_over_interrupts(py, &request.ignored)?;
-    match py.detach(|| run(&request)) {
+    let outcome = match py.detach(|| run(&request)) {
+        // Python alone does not find what is written in Rust: the template is waited for.
+        Outcome::Cold { quiet: true, .. } if py.detach(|| has_extensions(&request)) => {
+            warm(py, &request)?;
+            py.detach(|| run(&request))
+        }
+        outcome => outcome,
+    };
+    match outcome {
         Outcome::Status(status) => Ok(status),
         Outcome::Killed(signal) => Ok(die_by(signal)),
         Outcome::Cold { reason, quiet } => {
@@ -115,6 +123,17 @@ pub(super) fn client_ask(
 #[pyfunction]
 pub(super) fn client_warm(py: Python<'_>, request: RequestDict) -> PyResult<Option<String>> {
     let request = request.into_request(py)?;
+    warm(py, &request)
+}
+
+fn has_extensions(request: &Request) -> bool {
+    let installed: Vec<PathBuf> = request.path.iter().map(PathBuf::from).collect();
+    !crate::rust_ext::installed(&installed).is_empty()
+        || project_root(request.script())
+            .is_ok_and(|root| !crate::rust_ext::discover(&[root]).is_empty())
+}
+
+fn warm(py: Python<'_>, request: &Request) -> PyResult<Option<String>> {
     let frames = request.question("warm").map_err(PyValueError::new_err)?;
     let to = Where::Project {
         script: request.script(),

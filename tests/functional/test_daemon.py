@@ -402,3 +402,9 @@ def test_runs_leave_nothing_in_the_daemon(desk: Desk) -> None:
         desk.good("run", "app.py")
     assert wait_until(lambda: held()[0] <= before[0] and held()[1] <= before[1]), (before, held())
     assert json.loads(desk.good("status", "--json"))["daemons"][0]["warm"] >= 40
+
+
+def test_rust_of_the_project_is_built_for_the_first_run_already(
+    desk: Desk, rust_cache: Path, rust_target: Path, bench: Any
+) -> None:
+    desk.write("fast.rs", "// firehot\n")
