@@ -27,6 +27,7 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         ignored_modules = ["d"]
         first_party = []
         import_timeout = 5
+        idle_timeout = 600.5
         spares = 2
         learn = false
         warm_first_party = true
@@ -38,12 +39,14 @@ def test_all_settings_are_read(tmp_path: Path) -> None:
         """,
     )
     words = (("e", "leave-out"), ("f.g", "safe"), ("h.i", "leave-out"))
-    assert read(package) == Settings(("a", "b.c"), ("d",), (), 5.0, 2, words, learn=False, warm_first_party=True)
+    numbers = {"import_timeout": 5.0, "idle_timeout": 600.5, "spares": 2}
+    expected = Settings(("a", "b.c"), ("d",), (), **numbers, fork=words, learn=False, warm_first_party=True)
+    assert read(package) == expected
 
 
 def test_no_file_and_no_table_are_the_defaults(tmp_path: Path) -> None:
     assert read(project(tmp_path, "[tool.other]\nx = 1\n")) == Settings()
-    assert Settings() == Settings((), (), (), 60.0, 1, (), learn=True, warm_first_party=False)
+    assert Settings() == Settings((), (), (), 60.0, 3600.0, 1, (), learn=True, warm_first_party=False)
 
 
 def test_the_nearest_file_counts(tmp_path: Path) -> None:
@@ -65,6 +68,7 @@ def test_the_file_of_a_package_that_is_its_own_project_counts(tmp_path: Path) ->
         ("[tool.firehot]\nfirst_party = [1]\n", "first_party is a list of names"),
         ("[tool.firehot]\nimport_timeout = 0\n", "import_timeout is a number of seconds"),
         ("[tool.firehot]\nimport_timeout = true\n", "import_timeout is a number of seconds"),
+        ("[tool.firehot]\nidle_timeout = -1\n", "idle_timeout is a number of seconds"),
         ('[tool.firehot]\nimport_timeout = "5"\n', "import_timeout is a number of seconds"),
         ("[tool.firehot]\nimport_timeout = nan\n", "import_timeout is a number of seconds"),
         ("[tool.firehot]\npreloads = []\n", "preloads is unknown; known are preload, "),
