@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias, final
 
 __all__ = [
+    "Connection",
     "Engine",
     "Extension",
+    "Listener",
     "Pump",
+    "Stdio",
     "Ticket",
     "Watch",
     "Workshop",
@@ -31,6 +34,7 @@ __all__ = [
     "rust_cache_contents",
     "rust_name_problem",
     "signal_name",
+    "unchanged_build",
 ]
 _Changes: TypeAlias = tuple[list[Path], list[Path], list[Path]]
 _Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
@@ -209,6 +213,7 @@ class Stdio:
     def close(self) -> None:
         """Lets them go: a child that has them keeps them."""
 
+@final
 class Connection:
     """The socket to one client of this user. One thread may read while another writes."""
 
@@ -222,7 +227,7 @@ class Connection:
     def take_stdio(self) -> Stdio | None:
         """The three descriptors that came with what was received; `None` when there were not three."""
 
-    def send(self, header: bytes, body: bytes = b"") -> None:
+    def send(self, header: bytes, body: bytes = ...) -> None:
         """Sends a frame.
 
         Raises:
@@ -232,6 +237,7 @@ class Connection:
     def close(self) -> None:
         """Ends the connection, and the wait of a thread in `receive`."""
 
+@final
 class Listener:
     """What a daemon listens on, and the lock that says that it is the daemon."""
 
@@ -260,6 +266,7 @@ class Listener:
     def leave(self) -> None:
         """Takes the socket away; the lock stays until the object goes."""
 
+@final
 class Ticket:
     """One child: what its waiters wait on."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from daemons import Desk
+from rusting import file, needs_cargo
 from support import is_alive, needs_proc, wait_until
 
 APP = """
@@ -404,7 +405,20 @@ def test_runs_leave_nothing_in_the_daemon(desk: Desk) -> None:
     assert json.loads(desk.good("status", "--json"))["daemons"][0]["warm"] >= 40
 
 
-def test_rust_of_the_project_is_built_for_the_first_run_already(
-    desk: Desk, rust_cache: Path, rust_target: Path, bench: Any
+@needs_cargo
+def test_rust_of_the_project_is_built_for_the_first_run_and_after_each_edit(
+    desk: Desk, rust_cache: Path, rust_target: Path
 ) -> None:
-    desk.write("fast.rs", "// firehot\n")
+    home = Path.home()
+    desk.variables |= {
+        "FIREHOT_RUST_CACHE": str(rust_cache),
+        "CARGO_HOME": os.environ.get("CARGO_HOME", str(home / ".cargo")),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(home / ".rustup")),
+    }
+    desk.write("uses.py", "import first\nprint(first.value())\n")
+    for value in range(1, 4):
+        desk.write("first.rs", file(value))
+        assert desk.good("run", "uses.py") == f"{value}\n"
+    desk.write("first.rs", file(3).replace("fn value", "fn value("))
+    done = desk.run("run", "uses.py")
+    assert done.returncode == 1 and "RustBuildError" in done.stderr and "error" in done.stderr
