@@ -263,8 +263,11 @@ class Listener:
     def ring(self) -> None:
         """Ends a wait, from another thread."""
 
+    def hide(self) -> None:
+        """Takes the socket away: nobody comes any more, and no other daemon either."""
+
     def leave(self) -> None:
-        """Takes the socket away; the lock stays until the object goes."""
+        """Takes the socket away and gives the lock back: the next daemon may come. Does nothing the second time."""
 
 @final
 class Ticket:

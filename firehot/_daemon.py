@@ -73,10 +73,12 @@ class Daemon:
         self._listener.ring()
 
     def close(self) -> None:
-        """Ends all runs and templates. The socket goes first, so that the next client starts another daemon."""
+        """Ends all runs and templates, and gives socket and lock back: whoever stops a daemon waits for that."""
+        with suppress(OSError):
+            self._listener.hide()
+        self.slots.close()
         with suppress(OSError):
             self._listener.leave()
-        self.slots.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def wait_for_runs(self) -> None:
@@ -166,8 +168,7 @@ def main(tell: int, socket: str, lock: str, log: str, root: str, facts: str) -> 
     if listener is None:
         return  # Another one was quicker.
     signal.set_wakeup_fd(listener.waker(), warn_on_full_buffer=False)
-    folder = f"{os.path.splitext(socket)[0]}.files"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = _own_folder(os.path.splitext(socket)[0])
     daemon = Daemon(listener, root, folder, _core.client_build())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: daemon.leave(f"{signal.Signals(number).name} came"))
@@ -182,6 +183,19 @@ def main(tell: int, socket: str, lock: str, log: str, root: str, facts: str) -> 
             daemon.wait_for_runs()
     finally:
         daemon.close()
+
+
+def _own_folder(base: str) -> str:
+    """A folder for this process's files; those of dead ones are removed."""
+    place = Path(base)
+    for other in place.parent.glob(f"{place.name}.*.files"):
+        try:
+            os.kill(int(other.suffixes[-2][1:]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(other, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue
+    return f"{base}.{os.getpid()}.files"
 
 
 def _listen(socket: str, lock: str, told: bytes) -> _core.Listener | None:

@@ -82,7 +82,7 @@ def _begin(request: Request, stdio: _core.Stdio, slots: Slots) -> tuple[Slot | N
         except (FirehotError, OSError) as error:
             return None, None, f"no process could be forked: {error}"
         if ticket is not None:
-            return slot, ticket, f"a template of {len(known)} that are kept for it"
+            return slot, ticket, "its template was ready"
         reason, wants_another = why, kind == "differs"
         if slot.failed is not None:
             wants_another = is_due(slot)

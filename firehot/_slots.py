@@ -378,7 +378,7 @@ def _here(root: str) -> Any:
 
 
 def _extensions(request: Request) -> list[tuple[str, str, str]]:
-    """The projects with Rust that are installed from their sources; a child builds what it imports, and finds the rest."""
+    """The projects with Rust that are installed from their sources; a child builds what it imports of them."""
     sites = [entry for entry in request.path if entry.endswith("-packages")]
     found = _core.Workshop(_NOBODY, os.devnull).installed(sites)
     return [(extension.module, "", str(extension.place)) for extension in found]

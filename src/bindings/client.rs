@@ -53,6 +53,11 @@ pub(super) struct ProjectDict {
     script: Option<PathBuf>,
 }
 
+/// What a request can't say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unsaid(String);
+
 /// Runs a program in a child of the daemon, or cold in the place of this process.
 #[pyfunction]
 pub(super) fn client_run(py: Python<'_>, request: RequestDict) -> PyResult<i32> {
@@ -134,7 +139,9 @@ fn has_extensions(request: &Request) -> bool {
 }
 
 fn warm(py: Python<'_>, request: &Request) -> PyResult<Option<String>> {
-    let frames = request.question("warm").map_err(PyValueError::new_err)?;
+    let frames = request
+        .question("warm")
+        .map_err(|reason| firehot_error(&Unsaid(reason)))?;
     let to = Where::Project {
         script: request.script(),
         executable: request.executable.clone(),

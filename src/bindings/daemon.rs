@@ -44,6 +44,10 @@ impl PyListener {
         self.0.ring();
     }
 
+    fn hide(&self) -> PyResult<()> {
+        Ok(self.0.hide()?)
+    }
+
     fn leave(&self) -> PyResult<()> {
         Ok(self.0.leave()?)
     }

@@ -15,6 +15,8 @@ use crate::protocol::frame::prefix;
 
 /// A caller is asked this often whether it still wants to know.
 const SLICE: u16 = 100;
+/// How often one is asked again that makes room for another.
+const REPLACING: u32 = 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,26 @@ pub fn ask(
     frames: &[u8],
     patience: Option<Duration>,
     mut goes_on: impl FnMut() -> bool,
+) -> Result<Option<Vec<u8>>, AskError> {
+    let may_start = matches!(to, Where::Project { start: Some(_), .. });
+    let mut left = if may_start { REPLACING } else { 0 };
+    loop {
+        match ask_once(to, frames, patience, &mut goes_on) {
+            // It makes room for one of this version.
+            Err(AskError::Mismatch | AskError::Ended) if left > 0 => {
+                left -= 1;
+                std::thread::sleep(Duration::from_millis(u64::from(SLICE)));
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn ask_once(
+    to: &Where<'_>,
+    frames: &[u8],
+    patience: Option<Duration>,
+    goes_on: &mut impl FnMut() -> bool,
 ) -> Result<Option<Vec<u8>>, AskError> {
     let Some(mut link) = connected(to)? else {
         return Ok(None);

@@ -1,7 +1,8 @@
 //! The socket that clients connect to, and the lock that says who owns it.
 //!
 //! Invariant: whoever has the lock is the daemon, and the only one who unlinks or binds the socket. The lock goes with
-//! the process, however that ends; so a socket without a holder of the lock is stale, and no file has to be believed.
+//! the process, however that ends, unless it is given back before; so a socket without a holder of the lock is stale, and
+//! no file has to be believed.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, OpenOptions};
@@ -10,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -25,7 +27,7 @@ pub struct Listener {
     wakeups: UnixStream,
     waker: UnixStream,
     socket: PathBuf,
-    _lock: Flock<File>,
+    lock: Mutex<Option<Flock<File>>>,
 }
 
 /// What came of waiting for a client.
@@ -52,10 +54,7 @@ impl Listener {
         };
         held.set_len(0)?;
         held.write_all(told)?;
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(socket)?;
         let listener = UnixListener::bind(socket)?;
         listener.set_nonblocking(true)?;
         let (wakeups, waker) = UnixStream::pair()?;
@@ -66,7 +65,7 @@ impl Listener {
             wakeups,
             waker,
             socket: socket.to_owned(),
-            _lock: held,
+            lock: Mutex::new(Some(held)),
         }))
     }
 
@@ -123,15 +122,41 @@ impl Listener {
         }
     }
 
-    /// Takes the socket away, so that nobody comes any more; the lock stays until this is dropped.
+    /// Takes the socket away, so that nobody comes any more; the lock stays, so that no other daemon comes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hide(&self) -> io::Result<()> {
+        match self.lock().as_ref() {
+            Some(_) => remove(&self.socket),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the socket away and gives the lock back: from then on the next daemon may have come, and the socket is its.
     ///
     /// # Errors
     /// What the system says.
     pub fn leave(&self) -> io::Result<()> {
-        match fs::remove_file(&self.socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let mut lock = self.lock();
+        let removed = if lock.is_some() {
+            remove(&self.socket)
+        } else {
+            Ok(())
+        };
+        lock.take();
+        removed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Flock<File>>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove(socket: &Path) -> io::Result<()> {
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -190,8 +215,14 @@ mod tests {
         assert!(socket.exists());
         let second = Listener::open(&socket, &lock, b"2").unwrap().unwrap();
         assert_eq!(fs::read(&lock).unwrap(), b"2");
-        second.leave().unwrap();
+        second.hide().unwrap();
         assert!(!socket.exists());
+        assert!(Listener::open(&socket, &lock, b"3").unwrap().is_none());
+        second.leave().unwrap();
+        let third = Listener::open(&socket, &lock, b"3").unwrap().unwrap();
+        second.leave().unwrap();
+        assert!(socket.exists());
+        drop(third);
     }
 
     #[test]

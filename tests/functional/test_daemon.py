@@ -18,6 +18,8 @@ from daemons import Desk
 from rusting import file, needs_cargo
 from support import is_alive, needs_proc, wait_until
 
+import firehot
+
 APP = """
 import os, sys
 import dep_slow
@@ -422,3 +424,27 @@ def test_rust_of_the_project_is_built_for_the_first_run_and_after_each_edit(
     desk.write("first.rs", file(3).replace("fn value", "fn value("))
     done = desk.run("run", "uses.py")
     assert done.returncode == 1 and "RustBuildError" in done.stderr and "error" in done.stderr
+
+
+def test_a_daemon_of_another_build_is_replaced_and_its_run_goes_on(desk: Desk) -> None:
+    desk.warm("waits.py")
+    old = daemon(desk)
+    other = desk.root.parent / "other"
+    shutil.copytree(Path(firehot.__file__).parent, other / "firehot", ignore=shutil.ignore_patterns("__pycache__"))
+    for native in (other / "firehot").glob("_core*"):
+        os.utime(native)
+    with desk.popen("run", "waits.py", stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "up\n"
+        desk.variables["PYTHONPATH"] = os.pathsep.join((str(other), str(desk.site)))
+        done = desk.run("run", "app.py", "x")
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith(" x\n")
+        desk.warm("app.py")
+        assert desk.good("run", "app.py", "y").endswith(" y\n")
+        assert last(desk)["warm"] and daemon(desk) != old
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "down\n"
+    assert process.returncode == 0
+    assert wait_until(lambda: not is_alive(old))
+    assert desk.good("run", "app.py", "z").endswith(" z\n")
