@@ -106,11 +106,11 @@ _WORDS = """\
 - **growth**: a third-party module that keeps written memory; one that imports so many tiny modules; so many more files
   in the project, which no run imports.
 - **Rust** ({rust}): *the hook is loaded*: import and installation in a new interpreter. *An unrelated import, added*:
-  what the hook takes to say that a module of the standard library is none of its. *Import with nothing changed*: a new
-  process imports a built extension, with its package; *no hook* is the import of the same file. *Edit to result*: from the write of the Rust
-  source to the result of its function, in an environment or after a reload; rustimport and maturin-import-hook in a new
-  process, since that is what their users start; *cargo alone* builds a copy of the crate after the same edit and loads
-  nothing."""
+  what the hook takes to say that a module of the standard library is none of its. *Import with nothing changed*: a
+  new process imports a built extension, with its package; *no hook* is the import of the same file. *Edit to result*:
+  from the write of the Rust source to the result of its function, in an environment or after a reload; rustimport and
+  maturin-import-hook in a new process, since that is what their users start; *cargo alone* builds a copy of the crate
+  after the same edit and loads nothing."""
 
 
 def merge(name: str, rows: list[Row]) -> dict[str, Any]:
