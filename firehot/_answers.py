@@ -60,8 +60,8 @@ def warm(daemon: Daemon, request: Request) -> dict[str, Any]:
         if is_due(slot):
             daemon.slots.drop(slot)
     slot = next((slot for slot in known if slot.fits(request)), None) or daemon.slots.add(request)
-    slot.update(request)
-    return _short(slot)
+    update = slot.update(request)
+    return {**_short(slot), "update": update}
 
 
 def _short(slot: Slot) -> dict[str, Any]:

@@ -28,6 +28,7 @@ __all__ = [
     "client_surroundings",
     "client_warm",
     "configure_logging",
+    "import_links",
     "imports_of",
     "parse_command",
     "rust_cache_clear",
@@ -35,6 +36,7 @@ __all__ = [
     "rust_name_problem",
     "signal_name",
     "unchanged_build",
+    "watch_folder",
 ]
 _Changes: TypeAlias = tuple[list[Path], list[Path], list[Path]]
 _Launch: TypeAlias = tuple[str, list[str], list[tuple[str, str]], str, list[str]]
@@ -173,6 +175,9 @@ class Engine:
             not tell); whether it was learned; where the project imports it (file, line, text); what came into
             `sys.modules`, with the module whose code asked for it where that is known.
         """
+
+    def levels(self) -> list[int]:
+        """The templates that stand on each other and serve now, the lowest first: each has a number of its own."""
 
     def last_rebuild(self) -> str | None:
         """Why the template was last replaced; `None` when it never was."""
@@ -343,6 +348,26 @@ class Watch:
 
     def close(self) -> None:
         """Ends it."""
+
+def watch_folder(folder: str, must_poll: bool = False) -> Watch:
+    """Watches a folder that no engine knows of; what `.gitignore` names is left out.
+
+    Raises:
+        OSError: There are no threads left.
+    """
+
+def import_links(scan: dict[str, Any]) -> list[tuple[Path, list[Path]]]:
+    """How a project's files import each other.
+
+    Args:
+        scan: As of `Engine`.
+
+    Returns:
+        Each source file that the scan comes to, with those that its imports name, those in functions too.
+
+    Raises:
+        FirehotError: No location can be read.
+    """
 
 def imports_of(
     source: bytes,

@@ -15,21 +15,37 @@ from firehot.errors import FirehotError
 Command = dict[str, Any]
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
+_WATCH = "--watch"
+"""Behind the first argument clap takes it for one of pytest's, which has none of that name."""
 _SHELL = "import code; code.interact(exitmsg='')"
 
 
 def run(command: Command) -> int:
     """`firehot run`."""
+    if command["watch"]:
+        from firehot import _watch_command
+
+        _watch_command.run(command)
     if "python" in command:
         _become_python(command["words"], command["python"])
-    return _run(_request(command, "run"))
+    return _run(request(command, "run"))
 
 
 def pytest(command: Command) -> int:
     """`firehot pytest`."""
+    if command["watch"] or _WATCH in command["words"]:
+        from firehot import _watch_command
+
+        words = [word for word in command["words"] if word != _WATCH]
+        _watch_command.pytest(command | {"words": words, "watch": True})
+    return _run(pytest_request(command))
+
+
+def pytest_request(command: Command) -> dict[str, Any]:
+    """What the client is asked for by `firehot pytest`."""
     script = _script_of_pytest()
     what = {"kind": "module", "target": "pytest"} if script is None else {"kind": "script", "target": script}
-    return _run(_request(command | what | {"options": [], "args": command["words"]}, "pytest"))
+    return request(command | what | {"options": [], "args": command["words"]}, "pytest")
 
 
 def _script_of_pytest() -> str | None:
@@ -52,7 +68,7 @@ def shell(command: Command) -> int:
         what = {"kind": "module", "target": "IPython"}
     else:
         what = {"kind": "code", "target": _SHELL}
-    return _run(_request(command | what | {"options": [], "args": []}, "shell"))
+    return _run(request(command | what | {"options": [], "args": []}, "shell"))
 
 
 def warm(command: Command) -> int:
@@ -61,7 +77,7 @@ def warm(command: Command) -> int:
         raise FirehotError("there is no program to warm: name a script, -m MODULE, -c CODE or package.module:function")
     import json
 
-    told: dict[str, Any] = json.loads(_core.client_warm(_request(command, "run")) or "{}")
+    told: dict[str, Any] = json.loads(_core.client_warm(request(command, "run")) or "{}")
     if told.get("problem"):
         raise FirehotError(told["problem"])
     if told.get("failed"):
@@ -75,13 +91,13 @@ def is_disabled() -> bool:
     return os.environ.get("FIREHOT_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 
-def _run(request: dict[str, Any]) -> NoReturn:
+def _run(asked: dict[str, Any]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
     if is_disabled():
-        _core.client_cold(request, None)
-    os._exit(_core.client_run(request))
+        _core.client_cold(asked, None)
+    os._exit(_core.client_run(asked))
 
 
 def _become_python(words: list[str], reason: str | None) -> NoReturn:
@@ -95,7 +111,8 @@ def where() -> dict[str, Any]:
     return {"executable": sys.executable, "prefix": sys.prefix, "package": _FOLDER}
 
 
-def _request(command: Command, asked: str) -> dict[str, Any]:
+def request(command: Command, asked: str) -> dict[str, Any]:
+    """What the client is asked for."""
     kind = command["kind"]
     return {
         **where(),

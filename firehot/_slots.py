@@ -115,8 +115,11 @@ class Slot:
             engine = self._engine
         return engine is not None and not engine.differs(launch_of(request, whole_path(request)))
 
-    def update(self, request: Request) -> None:
+    def update(self, request: Request) -> str:
         """Waits until the template is there, and is what this program needs now.
+
+        Returns:
+            What had to be built for that: "nothing", a "layer" or a "template".
 
         Raises:
             FirehotError: It can't be built; an earlier one stays.
@@ -124,8 +127,13 @@ class Slot:
         self.wait()
         with self._lock:
             engine = self._engine
-        if engine is not None and engine.update(launch_of(request, whole_path(request))):
+        if engine is None:
+            return "nothing"
+        before = engine.levels()
+        if engine.update(launch_of(request, whole_path(request))):
             self._weigh(engine)
+        after = engine.levels()
+        return "nothing" if after == before else "layer" if after[:1] == before[:1] else "template"
 
     @property
     def state(self) -> str:

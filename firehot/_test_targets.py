@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,13 @@ from firehot._request import Request
 
 _LEFT_TO_RUNS = ("pytester", "pytester_assertions")
 """Plug-ins that come with pytest, and are not loaded unless they are asked for: then with other asserts."""
-_VALUED = ("-p", "-c", "--config-file", "--rootdir", "--import-mode", "--confcutdir", "-k", "-m", "-o", "-n", "-W")
+_VALUED = ("-p", "-c", "-k", "-m", "-o", "-n", "-W", "-r")
+_SWITCHES = (
+    *("--exitfirst", "--verbose", "--quiet", "--lf", "--last-failed", "--ff", "--failed-first", "--nf", "--new-first"),
+    *("--pdb", "--trace", "--sw", "--stepwise", "--co", "--collect-only", "--pyargs", "--no-header", "--no-summary"),
+    *("--showlocals", "--strict", "--strict-markers", "--strict-config", "--doctest-modules", "--cache-clear", "--"),
+)
+"""Long options that no value follows."""
 
 
 @dataclass
@@ -34,18 +40,26 @@ class Tests:
 
     Attributes:
         modules: Each with the name that it gets.
+        tests: Those of them that tests are collected from.
         folders: Those that pytest puts in front of `sys.path` for them.
     """
 
     modules: dict[str, str] = field(default_factory=dict)
+    tests: dict[str, None] = field(default_factory=dict)
     folders: dict[str, None] = field(default_factory=dict)
 
     def add(self, file: str) -> None:
-        """Adds a file, once."""
-        if file not in self.modules and file.endswith(".py"):
-            folder, name = _base(file)
-            self.modules[file] = name
-            self.folders[folder] = None
+        """Adds a file, and what is imported before it: the packages that it is in."""
+        if not file.endswith(".py"):
+            return
+        base, name = _base(file)
+        self.folders[base] = None
+        for package in accumulate(name.split(".")[:-1], os.path.join, initial=base):
+            if package != base:
+                self.modules[os.path.join(package, "__init__.py")] = ".".join(Path(package).relative_to(base).parts)
+        self.modules[file] = name
+        if os.path.basename(file) != "conftest.py":
+            self.tests[file] = None
 
 
 def identity(request: Request, root: str) -> tuple[object, ...]:
@@ -55,7 +69,10 @@ def identity(request: Request, root: str) -> tuple[object, ...]:
 
 
 def additions(request: Request, root: str, path: Sequence[str]) -> dict[str, Any]:
-    """What the engine scans, and does not: `modules`, `folders` (in front of the path), `ignored` and `preload`."""
+    """What the engine scans, and does not: `modules`, `folders` (in front of the path), `ignored` and `preload`.
+
+    Those of `modules` that tests are collected from are `tests`.
+    """
     words = [*_words(request.environ.get("PYTEST_ADDOPTS", "")), *request.args]
     configuration = _pytest_config.read(_pytest_config.find(request.cwd, root), request.cwd)
     words = [*configuration.addopts, *words]
@@ -81,6 +98,7 @@ def additions(request: Request, root: str, path: Sequence[str]) -> dict[str, Any
     left.update(named)
     return {
         "modules": [(name, file) for file, name in tests.modules.items()],
+        "tests": list(tests.tests),
         "folders": folders,
         "ignored": sorted(left),
         "preload": [name for name in dict.fromkeys(preload) if not _covers({*left, "__future__"}, name)],
@@ -92,8 +110,7 @@ def additions(request: Request, root: str, path: Sequence[str]) -> dict[str, Any
 
 def _tests(configuration: _pytest_config.Configuration, words: list[str], cwd: str, root: str) -> Tests:
     found = Tests()
-    named = [os.path.join(cwd, word.partition("::")[0]) for word in _positional(words)]
-    places = [place for place in named if os.path.exists(place)]
+    places = [os.path.normpath(os.path.join(cwd, word.partition("::")[0])) for word in positional(words, cwd)]
     for place in dict.fromkeys([*configuration.places(), *places]):
         for folder in _above(place, configuration.folder):
             conftest = os.path.join(folder, "conftest.py")
@@ -157,9 +174,11 @@ def _words(text: str) -> list[str]:
         return []  # pytest says what is wrong with it.
 
 
-def _positional(words: list[str]) -> Iterator[str]:
+def positional(words: list[str], cwd: str) -> Iterator[str]:
+    """The files, folders and tests that are asked for. What might belong to an option does."""
     for before, word in pairwise(["", *words]):
-        if not word.startswith("-") and before not in _VALUED:
+        is_value = before in _VALUED or (before.startswith("--") and "=" not in before and before not in _SWITCHES)
+        if not word.startswith("-") and not is_value and os.path.exists(os.path.join(cwd, word.partition("::")[0])):
             yield word
 
 

@@ -16,7 +16,7 @@ use super::ticket::{limit, PyTicket};
 use super::watch::PyWatch;
 use crate::environment::{Call, Caller, Config, Environment, Opened, Warm};
 use crate::error::Error;
-use crate::scan::ScanRequest;
+use crate::scan::{ScanRequest, Scanner};
 use crate::supervisor::dispatcher::Exec;
 use crate::supervisor::output::{Mode, Stream};
 use crate::supervisor::pump::{Pump, Task};
@@ -44,7 +44,7 @@ fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
 
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
-struct ScanDict {
+pub(super) struct ScanDict {
     package: String,
     locations: Vec<PathBuf>,
     own_folders: Vec<PathBuf>,
@@ -119,6 +119,19 @@ type BroughtTuple = (
 
 /// A child's id and name, where to write (none: tell those who asked about it), and the lines.
 type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
+
+/// Each source file that a scan comes to, with those of the project that it imports anywhere.
+#[pyfunction]
+pub(super) fn import_links(
+    py: Python<'_>,
+    scan: ScanDict,
+) -> PyResult<Vec<(PathBuf, Vec<PathBuf>)>> {
+    py.detach(|| {
+        let mut scanner = Scanner::new(scan.into());
+        scanner.scan().map_err(Error::from)?;
+        Ok(scanner.links())
+    })
+}
 
 /// One package's template and what runs in its children.
 #[pyclass(frozen, module = "firehot._core")]
@@ -314,6 +327,10 @@ impl Engine {
         Ok(told.collect())
     }
 
+    fn levels(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        py.detach(|| Ok(self.environment.levels()?))
+    }
+
     fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {
         py.detach(|| {
             let attendant = Attendant::new(&self.setup);
@@ -326,7 +343,7 @@ impl Engine {
         py.detach(|| {
             let attendant = Attendant::new(&self.setup);
             let watch = self.environment.watch(&attendant);
-            attendant.convert(watch).map(PyWatch)
+            attendant.convert(watch).map(PyWatch::from)
         })
     }
 

@@ -55,6 +55,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
     module.add_class::<watch::PyWatch>()?;
+    module.add_function(wrap_pyfunction!(watch::watch_folder, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::import_links, module)?)?;
     module.add_class::<daemon::PyListener>()?;
     module.add_class::<daemon::PyConnection>()?;
     module.add_class::<daemon::PyStdio>()?;

@@ -8,19 +8,49 @@ use pyo3::prelude::*;
 use super::caller::Attendant;
 use super::ticket::limit;
 use crate::environment::Caller;
-use crate::watch::{Next, Watch};
+use crate::watch::{Next, Plan, Watch, Watcher};
 
 /// Paths that were added, changed, removed; each sorted.
 type ChangesTuple = (Vec<PathBuf>, Vec<PathBuf>, Vec<PathBuf>);
 
 /// What one reader is told.
 #[pyclass(frozen, name = "Watch", module = "firehot._core")]
-pub(super) struct PyWatch(pub(super) Watch);
+pub(super) struct PyWatch {
+    watch: Watch,
+    /// Of a watch without an environment, it ends with it.
+    _watcher: Option<Watcher>,
+}
+
+impl From<Watch> for PyWatch {
+    fn from(watch: Watch) -> Self {
+        Self {
+            watch,
+            _watcher: None,
+        }
+    }
+}
+
+/// Watches a folder that no environment knows of.
+#[pyfunction]
+#[pyo3(signature = (folder, must_poll=false))]
+pub(super) fn watch_folder(py: Python<'_>, folder: PathBuf, must_poll: bool) -> PyResult<PyWatch> {
+    py.detach(|| {
+        let attendant = Attendant::without_template();
+        let started = Watcher::start(Plan::of_folder(&folder), must_poll).and_then(|watcher| {
+            let watch = watcher.subscribe(&mut || attendant.attend())?;
+            Ok(PyWatch {
+                watch,
+                _watcher: Some(watcher),
+            })
+        });
+        attendant.convert(started)
+    })
+}
 
 /// A reader that nobody holds is told nothing more.
 impl Drop for PyWatch {
     fn drop(&mut self) {
-        self.0.close();
+        self.watch.close();
     }
 }
 
@@ -48,7 +78,7 @@ impl PyWatch {
         let wait_limit = limit(timeout)?;
         let next = py.detach(|| {
             let attendant = Attendant::without_template();
-            let next = self.0.next(wait_limit, &mut || attendant.attend());
+            let next = self.watch.next(wait_limit, &mut || attendant.attend());
             attendant.convert(next)
         })?;
         match convert(next) {
@@ -63,18 +93,18 @@ impl PyWatch {
     }
 
     fn take(&self) -> PyResult<(bool, Option<ChangesTuple>)> {
-        Ok(convert(self.0.take()?))
+        Ok(convert(self.watch.take()?))
     }
 
     fn arm(&self) -> PyResult<i32> {
-        Ok(self.0.arm()?)
+        Ok(self.watch.arm()?)
     }
 
     fn disarm(&self) {
-        self.0.disarm();
+        self.watch.disarm();
     }
 
     fn close(&self) {
-        self.0.close();
+        self.watch.close();
     }
 }

@@ -335,6 +335,17 @@ impl Environment {
         Ok(self.lock(caller)?.last_rebuild.clone())
     }
 
+    /// The templates that stand on each other and serve now, the lowest first.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn levels(&self) -> Result<Vec<u64>, Error> {
+        self.check_owner()?;
+        let main = self.serving().main.clone();
+        let levels = main.iter().flat_map(Chain::levels);
+        Ok(levels.map(|level| level.id.0).collect())
+    }
+
     /// For those who hold a ticket longer than the environment.
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher

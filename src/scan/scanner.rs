@@ -79,6 +79,14 @@ impl Scanner {
             .map_or(&NOWHERE, |last| &last.tree.places)
     }
 
+    /// Each file of the last scan, with the files that its imports name, those in functions too, and the packages around
+    /// them.
+    pub fn links(&self) -> Vec<(PathBuf, Vec<PathBuf>)> {
+        self.last
+            .as_ref()
+            .map_or_else(Vec::new, |last| last.tree.links())
+    }
+
     /// Scans the package as it is on disk now.
     ///
     /// # Errors

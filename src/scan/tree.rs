@@ -112,6 +112,24 @@ impl Tree {
         own_modules(&self.files, &self.by_name, &mut self.resolver)
     }
 
+    /// Each file, and those that its imports name.
+    pub(super) fn links(&self) -> Vec<(PathBuf, Vec<PathBuf>)> {
+        let path_of = |name: &str| {
+            let file = self.by_name.get(name).and_then(|&at| self.files.get(at));
+            file.map(|file| file.path.clone())
+        };
+        let targets = |file: &SourceFile| {
+            let names = entered(&file.steps);
+            let paths = names.into_iter().flat_map(graph::with_parents);
+            let found: BTreeSet<PathBuf> = paths.filter_map(path_of).collect();
+            found.into_iter().collect()
+        };
+        let files = self.files.iter();
+        files
+            .map(|file| (file.path.clone(), targets(file)))
+            .collect()
+    }
+
     /// Takes over what changed files say now; true when that changes what is imported. None when the tree does not hold
     /// any longer, and must be built anew.
     pub(super) fn apply(&mut self, changes: &Changes, cache: &Cache) -> Option<bool> {

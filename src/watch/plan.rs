@@ -52,6 +52,14 @@ impl Plan {
         plan
     }
 
+    /// For a folder with all that is the project's in it.
+    #[must_use]
+    pub fn of_folder(folder: &Path) -> Self {
+        let mut plan = Self::default();
+        plan.add_place(&ScanRequest::default(), folder);
+        plan
+    }
+
     fn add_place(&mut self, request: &ScanRequest, place: &Path) {
         self.flat.extend(place.parent().map(Path::to_owned));
         if place.is_file() {
