@@ -114,7 +114,7 @@ class Builder:
     def _later(self, extension: _core.Extension, settings: Settings, last: str, *, is_reload: bool) -> str:
         """The last build, while a thread makes the next. A reload tells how one has failed; of the same failure, once.
 
-        It is tried again all the same: what mends it may be a file that nobody knows of yet.
+        It is asked for again all the same: what mends it may be a file that only the engine knows of.
         """
         name = extension.module
 

@@ -137,13 +137,13 @@ def rust_target(rust_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The folder in which cargo builds single files, with pyo3 built there; what comes after needs no registry."""
     folder = tmp_path_factory.mktemp("rust-first")
     (folder / "first.rs").write_text(file(1))
-    before = set(rust_cache.glob("target-*"))
     env = {**os.environ, "FIREHOT_RUST_CACHE": str(rust_cache)}
     code = "import sys, firehot.rust; print(firehot.rust.imp_from_path(sys.argv[1]).value())"
     command = [sys.executable, "-c", code, str(folder / "first.rs")]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr
-    [target] = set(rust_cache.glob("target-*")) - before
+    # Others may have built in this cache already.
+    [target] = {made.parent.parent for made in rust_cache.glob("target-*/debug/libfirst.d")}
     return target
 
 

@@ -135,10 +135,11 @@ def test_a_build_in_the_background_comes_with_a_later_reload(bench: Bench) -> No
 
         raised = wait_until(failure)
         assert raised.kind == "RustBuildError" and "broken" in raised.text
-        # The same is not told again, however often it is tried.
+        # The same is not told again, nor does cargo say it again, however often it is asked for.
         runs = bench.runs()
-        assert wait_until(lambda: failure() is not None or bench.runs() > runs + 3)
-        assert failure() is None
+        assert [failure() for _ in range(5)] == [None] * 5
+        # Once more at most: this cargo is a new file, which may have changed while it ran.
+        assert bench.runs() <= runs + 1
         bench.write("fast.rs", file(3))
         assert in_time(python, "importlib.reload(fast).value()", 3)
 
