@@ -74,6 +74,7 @@ TITLES = {
     "memory": "Memory",
     "growth": "Growth",
     "rust": "Rust extensions",
+    "command": "The command",
 }
 
 _WORDS = """\
@@ -105,6 +106,8 @@ _WORDS = """\
   it.
 - **growth**: a third-party module that keeps written memory; one that imports so many tiny modules; so many more files
   in the project, which no run imports.
+- **the command**: whole processes, from their start to their end, with no terminal; firehot's daemon has the program's
+  template. *Save to first line*: from the write of a module of the project to the line that the next run prints.
 - **Rust** ({rust}): *the hook is loaded*: import and installation in a new interpreter. *An unrelated import, added*:
   what the hook takes to say that a module of the standard library is none of its. *Import with nothing changed*: a
   new process imports a built extension, with its package; *no hook* is the import of the same file. *Edit to result*:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benches.bench import Bench
-from benches.rows import burst, edits, exec, growth, memory, ready, rust, save, scan
+from benches.rows import burst, command, edits, exec, growth, memory, ready, rust, save, scan
 from benches.runner.table import Row
 
 GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
@@ -18,5 +18,6 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "memory": memory.measure,
     "growth": growth.measure,
     "rust": rust.measure,
+    "command": command.measure,
 }
 """In the order of the table."""
