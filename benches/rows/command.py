@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,7 @@ def _write(project: Path) -> None:
 
 
 Run = Callable[[Sequence[object]], Figures]
+Commands = Mapping[str, Sequence[object]]
 
 
 @contextmanager
@@ -69,14 +70,8 @@ def _daemon(python: Path, project: Path) -> Iterator[Run]:
 
     def run(command: Sequence[object]) -> Figures:
         began = time.perf_counter()
-        subprocess.run(
-            list(map(str, command)),
-            cwd=project,
-            env=variables,
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
+        words = [str(word) for word in command]
+        subprocess.run(words, cwd=project, env=variables, check=True, stdin=subprocess.DEVNULL, capture_output=True)
         return {"result": time.perf_counter() - began}
 
     try:
@@ -90,11 +85,11 @@ def _firehot(python: Path) -> Path:
     return python.parent / "firehot"
 
 
-def _contestants(run: Run, commands: dict[str, Sequence[object]]) -> list[Contestant]:
+def _contestants(run: Run, commands: Commands) -> list[Contestant]:
     return [Contestant(name, partial(run, command)) for name, command in commands.items()]
 
 
-def _compared(bench: Bench, run: Run, what: str, commands: dict[str, Sequence[object]], **targets: float) -> Row:
+def _compared(bench: Bench, run: Run, what: str, commands: Commands, **targets: float) -> Row:
     measured = interleave(_contestants(run, commands), bench.rounds(_ROUNDS))
     ours = measured.pop(FIREHOT).of("result")
     theirs = {
@@ -105,13 +100,13 @@ def _compared(bench: Bench, run: Run, what: str, commands: dict[str, Sequence[ob
 
 def _nothing(bench: Bench, python: Path, run: Run) -> Row:
     run([_firehot(python), "warm", "-c", "pass"])
-    commands = {FIREHOT: [_firehot(python), "run", "-c", "pass"], BARE: [python, "-c", "pass"]}
+    commands: Commands = {FIREHOT: [_firehot(python), "run", "-c", "pass"], BARE: [python, "-c", "pass"]}
     return _compared(bench, run, "a program that does nothing (`firehot run -c pass`)", commands)
 
 
 def _script(bench: Bench, python: Path, run: Run) -> Row:
     run([_firehot(python), "warm", "script.py"])
-    commands = {
+    commands: Commands = {
         FIREHOT: [_firehot(python), "run", "script.py"],
         BARE: [python, "-c", "pass"],
         COLD: [python, "script.py"],
@@ -124,7 +119,7 @@ def _test(bench: Bench, python: Path, run: Run) -> Row:
     for _ in range(3):
         run([_firehot(python), "pytest", "-q", "test_one.py"])
         time.sleep(2.0)
-    commands = {
+    commands: Commands = {
         FIREHOT: [_firehot(python), "pytest", "-q", "test_one.py"],
         COLD_TESTS: [python.parent / "pytest", "-q", "test_one.py"],
     }
@@ -157,12 +152,8 @@ def _save(bench: Bench, python: Path, project: Path, run: Run) -> Row:
                 return {"result": time.perf_counter() - began}
         raise SystemExit(f"{' '.join(command)} has ended")
 
-    def restart() -> Figures:
-        (project / "helper.py").write_text(f"value = {next(values)}\n")
-        return run([python, "script.py"])
-
     try:
-        contestants = [Contestant(FIREHOT, save), Contestant(COLD, restart)]
+        contestants = [Contestant(FIREHOT, save), Contestant(COLD, partial(run, [python, "script.py"]))]
         measured = interleave(contestants, bench.rounds(_ROUNDS))
     finally:
         process.terminate()
