@@ -31,6 +31,8 @@ from firehot.environment import Environment
 _PATIENCE = 2.0
 # Under nohup it is ignored, and children ignore what their host does: tests send it to them.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# So is this one in the processes that pytest-xdist starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
