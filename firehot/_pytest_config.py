@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import sys
@@ -77,9 +78,9 @@ def read(file: str | None, cwd: str) -> Configuration:
 
 def _paths(value: object, folder: str) -> Iterator[str]:
     for word in _words(value):
+        path = os.path.normpath(os.path.join(folder, word))
         # `testpaths` may hold patterns.
-        found = [] if os.path.isabs(word) else sorted(str(path) for path in Path(folder).glob(word))
-        yield from found or [os.path.normpath(os.path.join(folder, word))]
+        yield from sorted(glob.glob(path, recursive=True)) or [path]
 
 
 def _words(value: object) -> list[str]:

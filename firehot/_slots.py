@@ -75,9 +75,12 @@ class Slot:
         try:
             self._extensions = _extensions(self._first)
             engine = self._new_engine()
-        except (FirehotError, OSError, RuntimeError) as error:
+        except Exception as error:
+            # Whatever it is: nobody would ever be told that it is not being built any more.
+            is_known = isinstance(error, (FirehotError, OSError, RuntimeError))
             with self._lock:
-                self.failed, self._settled = str(error), True
+                self.failed = str(error) if is_known else f"{type(error).__name__}: {error}"
+                self._settled = True
                 self._lock.notify_all()
             return
         _background.start(_drain, (engine.pump(),), name="firehot-output")

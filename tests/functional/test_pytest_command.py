@@ -19,7 +19,7 @@ from support import DEADLINE, wait_until
 PYTEST = Path(sys.executable).with_name("pytest")
 
 FILES = {
-    "pyproject.toml": "[tool.pytest.ini_options]\ntestpaths = ['tests']\npythonpath = ['helpers']\n",
+    "pyproject.toml": "[tool.pytest.ini_options]\ntestpaths = ['tests']\npythonpath = ['.', 'helpers']\n",
     "helpers/on_path.py": "import dep_deep\n",
     "tests/conftest.py": """
         import os
