@@ -133,6 +133,8 @@ def obstacle(request: Request) -> str | None:
         return f"sys.path with {' '.join(request.options)} is not known before python starts"
     if request.environ.get("PYTHONINSPECT") and not request.has_option("IE"):
         return "PYTHONINSPECT is set"
+    if request.environ.get("COVERAGE_PROCESS_START"):
+        return "COVERAGE_PROCESS_START is set, which counts when an interpreter starts"
     if not os.access(request.cwd, os.X_OK):
         return "the working directory can't be entered"
     if request.is_other_text():

@@ -29,9 +29,9 @@ from firehot import Watch, hooks
 from firehot.environment import Environment
 
 _PATIENCE = 2.0
-# Under nohup it is ignored, and children ignore what their host does: tests send it to them.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# So is this one in the processes that pytest-xdist starts.
+# Ignored under nohup, or in the background of a shell, and children ignore what their host does: tests send them.
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

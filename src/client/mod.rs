@@ -235,12 +235,16 @@ pub fn keep_reason(request: &Request, reason: &str) {
 /// Keeps why a run was cold of which no daemon knows.
 fn note(place: &Place, request: &Request, reason: &str, quiet: bool) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let target = match request.asked.as_str() {
+        "run" => request.target.to_string_lossy().into_owned(),
+        command => command.to_owned(),
+    };
     let note = json!({
         "reason": reason,
         "quiet": quiet,
         "time": now.map_or(0.0, |now| now.as_secs_f64()),
         "asked": request.asked,
-        "target": request.target.to_string_lossy(),
+        "target": target,
     });
     // A full disk is no reason not to run.
     let _ = cache::replace(&place.why, note.to_string().as_bytes());

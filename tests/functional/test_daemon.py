@@ -265,14 +265,14 @@ def test_a_daemon_that_does_not_answer_makes_a_run_cold_and_is_named(desk: Desk)
 
 
 def test_a_folder_that_belongs_to_others_makes_runs_cold(desk: Desk) -> None:
-    runtime = desk.root.parent / "runtime"
-    runtime.mkdir()
-    (runtime / "firehot").mkdir(mode=0o777)
-    (runtime / "firehot").chmod(0o777)
-    desk.variables["XDG_RUNTIME_DIR"] = str(runtime)
+    folder = Path(desk.variables["XDG_RUNTIME_DIR"] or "") / "firehot"
+    folder.mkdir()
+    folder.chmod(0o777)
     done = desk.run("run", "app.py", "x")
+    folder.chmod(0o700)
     assert done.returncode == 0 and done.stdout.endswith(" x\n")
     assert done.stderr.startswith("firehot: running cold: ") and done.stderr.count("\n") == 1
+    assert str(folder) in done.stderr
 
 
 def test_it_can_be_turned_off(desk: Desk) -> None:
