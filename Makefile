@@ -18,6 +18,8 @@ endif
 
 MATURIN_ARGS ?=
 TEST_ARGS ?=
+# Processes of pytest; 0 for a debugger.
+TEST_JOBS ?= 2
 PYTHONS ?= all
 BENCH_ARGS ?=
 ROWS ?=
@@ -57,7 +59,7 @@ build-release: $(STAMPS)/build | check
 demo: build-release $(STAMPS)/demo  ## Edit, reload, crash and rebuild a small application, with a table of times
 	$(VENV)/bin/test-hotreload $(DEMO_ARGS)
 
-test: test-rust test-python  ## Run the Rust tests, then pytest (TEST_ARGS="-k name" is handed to pytest)
+test: test-rust test-python  ## Run the Rust tests, then pytest in TEST_JOBS=2 processes (TEST_ARGS="-k name" is handed to it)
 
 test-rust: | check
 	@if cargo nextest --version >/dev/null 2>&1; then \
@@ -69,7 +71,7 @@ test-rust: | check
 	fi
 
 test-python: build-develop $(STAMPS)/test $(STAMPS)/demo
-	$(IN_VENV) -m pytest -W error $(TEST_ARGS)
+	$(IN_VENV) -m pytest -W error -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 # Longer than any other test: faulthandler would end the host of one that works.
 soak: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the full counts of tests/soak and write their figures to docs/safety.md
