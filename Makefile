@@ -71,12 +71,12 @@ test-rust: | check
 	fi
 
 test-python: build-develop $(STAMPS)/test $(STAMPS)/demo
-	$(IN_VENV) -m pytest -W error -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	$(IN_VENV) -m pytest -W error -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 # Longer than any other test: faulthandler would end the host of one that works.
 soak: build-develop $(STAMPS)/test $(STAMPS)/demo  ## Run the full counts of tests/soak and write their figures to docs/safety.md
 	FIREHOT_SOAK=1 cargo test --test frames
-	FIREHOT_SOAK=1 FIREHOT_SOAK_PAGE=docs/safety.md $(IN_VENV) -m pytest -W error -o faulthandler_timeout=4000 tests/soak $(TEST_ARGS)
+	FIREHOT_SOAK=1 FIREHOT_SOAK_PAGE=docs/safety.md $(IN_VENV) -m pytest -W error -o faulthandler_timeout=4000 tests/soak tests/functional/test_rust_maturin.py $(TEST_ARGS)
 
 # The wheel is the build of build-develop, packed: maturin compiles nothing anew.
 test-pythons: $(STAMPS)/build | check  ## Run pytest on each CPython that is found or fetched (PYTHONS="3.10 3.15" or newest)

@@ -297,6 +297,7 @@ def test_a_project_of_cffi_is_handed_to_maturin(venv: Venv, app: Path) -> None:
     assert "no rust" in answer["error"]
 
 
+@pytest.mark.skipif(not os.environ.get("FIREHOT_SOAK"), reason="compiles uniffi, which takes minutes: run by make soak")
 @pytest.mark.timeout(900)
 def test_a_project_of_uniffi_is_handed_to_maturin(venv: Venv, app: Path) -> None:
     # uniffi and its generator of bindings are compiled first: longer than any other test may take.
