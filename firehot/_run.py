@@ -28,7 +28,30 @@ def run(command: Command) -> int:
         _watch_command.run(command)
     if "python" in command:
         _become_python(command["words"], command["python"])
+    if command["debugpy"] is not None:
+        command = _under_debugpy(command)
     return _run(request(command, "run"))
+
+
+def _under_debugpy(command: Command) -> Command:
+    """The same program, run by debugpy, which waits for whoever attaches.
+
+    Raises:
+        FirehotError: There is no debugpy.
+    """
+    from firehot import _targets
+
+    if _targets.find("debugpy", sys.path) is None:
+        raise FirehotError(f"there is no debugpy: {sys.executable} -m pip install debugpy")
+    kind, target = command["kind"], command["target"]
+    if kind == "function":
+        module, _, function = target.partition(":")
+        call = f"import sys; from importlib import import_module as m; sys.exit(m({module!r}).{function}())"
+        what = ["-c", call]
+    else:
+        what = {"module": ["-m", target], "code": ["-c", target]}.get(kind, [target])
+    args = ["--listen", str(command["debugpy"]), "--wait-for-client", *what, *command["args"]]
+    return command | {"kind": "module", "target": "debugpy", "args": args}
 
 
 def pytest(command: Command) -> int:

@@ -449,3 +449,14 @@ def test_a_daemon_of_another_build_is_replaced_and_its_run_goes_on(desk: Desk) -
     assert process.returncode == 0
     assert wait_until(lambda: not is_alive(old))
     assert desk.good("run", "app.py", "z").endswith(" z\n")
+
+
+def test_a_program_waits_for_a_debugger(desk: Desk) -> None:
+    done = desk.run("run", "--debugpy", "5678", "app.py")
+    assert done.returncode == 1 and "pip install debugpy" in done.stderr
+    # In the place of debugpy: what its command line is given.
+    desk.dependency("debugpy/__init__.py")
+    desk.dependency("debugpy/__main__.py", "import sys\nprint(sys.argv[1:])\n")
+    for words in (["app.py", "x"], ["-m", "app", "x"], ["-c", "pass", "x"]):
+        shown = desk.good("run", "--debugpy", "5678", *words)
+        assert shown == f"{['--listen', '5678', '--wait-for-client', *words]}\n"
