@@ -74,6 +74,9 @@ def run(connection: _core.Connection, header: dict[str, Any], body: bytes, slots
 
 def _begin(request: Request, stdio: _core.Stdio, slots: Slots) -> tuple[Slot | None, _core.Ticket | None, str]:
     """A process of a template that fits, or why there is none; the next run shall find one."""
+    if request.kind == "script" and not os.path.exists(os.path.join(request.cwd, request.target)):
+        # Python says so; a mistyped name costs no other program its template.
+        return None, None, "there is no such file"
     known = slots.of(request)
     reason, wants_another = "it is the first run of this program here", True
     for slot in known:

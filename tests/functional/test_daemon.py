@@ -460,3 +460,13 @@ def test_a_program_waits_for_a_debugger(desk: Desk) -> None:
     for words in (["app.py", "x"], ["-m", "app", "x"], ["-c", "pass", "x"]):
         shown = desk.good("run", "--debugpy", "5678", *words)
         assert shown == f"{['--listen', '5678', '--wait-for-client', *words]}\n"
+
+
+def test_a_mistyped_name_costs_no_program_its_template(desk: Desk) -> None:
+    desk.warm("app.py")
+    for number in range(5):
+        done = desk.run("run", f"absent{number}.py")
+        assert done.returncode == 2 and "No such file" in done.stderr
+    [found] = desk.daemons()
+    assert [slot["target"] for slot in found["templates"]] == ["app.py"]
+    assert last(desk)["reason"] == "there is no such file"
