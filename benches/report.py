@@ -67,6 +67,7 @@ The figures are in [benchmarks.json](benchmarks.json) as well, with all quartile
 TITLES = {
     "exec": "exec to result",
     "burst": "Bursts and sequences",
+    "executor": "Tasks of an executor",
     "ready": "Ready",
     "edits": "Imports added, removed, upgraded",
     "save": "Save to first result",
@@ -75,6 +76,8 @@ TITLES = {
     "growth": "Growth",
     "rust": "Rust extensions",
     "command": "The command",
+    "serve": "Serving",
+    "isolate": "Tests in forks",
 }
 
 _WORDS = """\
@@ -90,6 +93,9 @@ _WORDS = """\
 - **stdlib forkserver**: `multiprocessing` with `set_forkserver_preload` of the same modules, and of `__main__`, so that
   no child imports that again; from `Process(...)` to `recv`.
 - **cold `python`**: `python -c` that calls the function and prints its result. In bursts, four at a time.
+- **executor**: `firehot.Executor` and `ProcessPoolExecutor` with two workers each, running the same function as in
+  *exec to result*; the future's `result` is waited for. *One task each* is `max_tasks_per_child=1`; *that preloads* has
+  the forkserver import the stack. Processes that are *reused* have it from their first task on.
 - **ready**: from the call of `isolate_imports` to the first line of the block, with what firehot knows of the packages'
   fork safety in its cache, and the bytecode of everything on disk. firehot {old} imports on after it says that it is
   ready, so it is compared by the first result.
@@ -108,6 +114,12 @@ _WORDS = """\
   in the project, which no run imports.
 - **the command**: whole processes, from their start to their end, with no terminal; firehot's daemon has the program's
   template. *Save to first line*: from the write of a module of the project to the line that the next run prints.
+- **serving**: a FastAPI application that imports the stack, served by both at once, each from a folder of its own,
+  with its value in a module beside it; uvloop, httptools and watchfiles are installed for both. *Save to new code
+  served*: from the write of that module to the first answer with the new value, asked for on a new connection each
+  time. *Slowest request*: eight clients, four of them on one connection each, ask from 0.1 s before the save to 0.5 s
+  after that answer, and again when there was none.
+- **tests in forks**: the suite that comes with the sources of a package, from the start of pytest to its end.
 - **Rust** ({rust}): *the hook is loaded*: import and installation in a new interpreter. *An unrelated import, added*:
   what the hook takes to say that a module of the standard library is none of its. *Import with nothing changed*: a
   new process imports a built extension, with its package; *no hook* is the import of the same file. *Edit to result*:

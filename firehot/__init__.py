@@ -1,6 +1,7 @@
 """Start large Python projects in milliseconds, over and over, while their code is being edited.
 
 Importing this package loads nothing but this file; each name is loaded when it is first used.
+PYTEST_DONT_REWRITE: it has a plug-in of pytest, which warns of what it comes too late for.
 
 Example:
     >>> import firehot
@@ -12,9 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firehot.context import isolate_imports as isolate_imports
     from firehot.environment import Environment as Environment
-    from firehot.environment import PreloadedModule as PreloadedModule
-    from firehot.environment import SkippedModule as SkippedModule
-    from firehot.environment import SourceLine as SourceLine
     from firehot.errors import CallNotPicklable as CallNotPicklable
     from firehot.errors import ChildError as ChildError
     from firehot.errors import ChildExited as ChildExited
@@ -26,8 +24,13 @@ if TYPE_CHECKING:
     from firehot.errors import ResultNotPicklable as ResultNotPicklable
     from firehot.errors import RustBuildError as RustBuildError
     from firehot.errors import TemplateError as TemplateError
+    from firehot.executor import Executor as Executor
+    from firehot.executor import TaskExited as TaskExited
     from firehot.hooks import after_fork_in_child as after_fork_in_child
     from firehot.hooks import before_fork as before_fork
+    from firehot.modules import PreloadedModule as PreloadedModule
+    from firehot.modules import SkippedModule as SkippedModule
+    from firehot.modules import SourceLine as SourceLine
     from firehot.process import IsolatedProcess as IsolatedProcess
     from firehot.watch import ChangeSet as ChangeSet
     from firehot.watch import Watch as Watch
@@ -37,9 +40,9 @@ __version__ = "0.6.0"
 _HOMES = {
     "isolate_imports": "context",
     "Environment": "environment",
-    "PreloadedModule": "environment",
-    "SkippedModule": "environment",
-    "SourceLine": "environment",
+    "PreloadedModule": "modules",
+    "SkippedModule": "modules",
+    "SourceLine": "modules",
     "IsolatedProcess": "process",
     "CallNotPicklable": "errors",
     "ChildError": "errors",
@@ -52,6 +55,8 @@ _HOMES = {
     "ResultNotPicklable": "errors",
     "RustBuildError": "errors",
     "TemplateError": "errors",
+    "Executor": "executor",
+    "TaskExited": "executor",
     "after_fork_in_child": "hooks",
     "before_fork": "hooks",
     "ChangeSet": "watch",
@@ -60,10 +65,11 @@ _HOMES = {
 
 
 def load_ipython_extension(shell: object) -> None:
-    """Gives a notebook `%%rust [--release] [--force]`: `%load_ext firehot`."""
-    from firehot._rust_magic import load
+    """Gives a notebook `%%hot`, `%hot_status` and `%%rust`: `%load_ext firehot`."""
+    from firehot import _hot_magic, _rust_magic
 
-    load(shell)
+    _hot_magic.load(shell)
+    _rust_magic.load(shell)
 
 
 def __getattr__(name: str) -> object:

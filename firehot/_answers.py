@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from firehot import __version__
 from firehot._request import Request
-from firehot._runs import obstacle
-from firehot._slots import Slot, is_due
+from firehot._slot import Slot
+from firehot._slots import is_due
+from firehot._surroundings import obstacle
 from firehot.errors import FirehotError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def answer(daemon: Daemon, header: dict[str, Any], body: bytes) -> dict[str, Any
     if kind == "status":
         return status(daemon)
     if kind == "imports":
-        return _about(daemon, [_whole(slot) for slot in daemon.slots.all()])
+        return {**_about(daemon, [_whole(slot) for slot in daemon.slots.all()]), **daemon.journal.totals()}
     if kind == "why":
         return {**_about(daemon, [_short(slot) for slot in daemon.slots.all()]), "runs": daemon.journal.last()}
     if kind == "warm":

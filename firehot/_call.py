@@ -17,7 +17,9 @@ from functools import partial
 from importlib import import_module
 from struct import Struct
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _LENGTHS = Struct("<II")
 MAX_LENGTH = (1 << 32) - 1
@@ -86,7 +88,7 @@ def load(call: memoryview) -> tuple[Callable[..., object], tuple[Any, ...], dict
         function, args, kwargs = pickle.loads(call)
     finally:
         LOADING.active = False
-    _adopt(function)
+    adopt(function)
     return function, args, kwargs
 
 
@@ -98,7 +100,7 @@ def resolve(module: str, qualname: str) -> object:
     return found
 
 
-def _adopt(function: Any) -> None:
+def adopt(function: Any) -> None:
     """Puts what came by value from the host's `__main__` into this one.
 
     Pickle looks for it there when the call starts processes of its own (multiprocessing).
@@ -112,6 +114,25 @@ def _adopt(function: Any) -> None:
         main.setdefault(name, value)
     if function.__qualname__.isidentifier():
         main.setdefault(function.__qualname__, function)
+
+
+def run_after(
+    initializer: Callable[..., object],
+    initargs: Sequence[Any],
+    function: Callable[..., object],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> object:
+    """A task of an executor that has an initializer."""
+    adopt(function)
+    initializer(*initargs)
+    return function(*args, **kwargs)
+
+
+def run_chunk(function: Callable[..., T], chunk: Sequence[Sequence[Any]]) -> list[T]:
+    """Several tasks of an executor, one after the other."""
+    adopt(function)
+    return [function(*args) for args in chunk]
 
 
 # -- in the host ---------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from firehot import _care
 
 _STDIO = 3
+_DESCRIPTORS = 253
+"""That may come with a call: a program inherits others, too."""
 _TEXT = 1 << 20
 """Characters of an exception's text and traceback that are sent; the exception itself is sent whole."""
 
@@ -41,6 +43,7 @@ class Inherited:
         self.modules: frozenset[str] = frozenset()
         self.sigchld: Any = signal.SIG_DFL
         self.lines = 0
+        self.locale = os.environ.get("LC_CTYPE")
         self.environ_at_start: dict[str, str] = {}
         self.environ_changes: dict[str, str | None] = {}
         self.path_before: list[str] = []
@@ -86,7 +89,7 @@ def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool)
             with suppress(Exception):
                 _rehearse(inherited, sock)
             _spare.wait(sock, (template, host))
-        body = _receive_call(sock)
+        body, others = _receive_call(sock)
     except (EOFError, OSError):
         _exit(1)  # The host is gone, or has nothing to run.
     context, travelling, call = _call.split(body)
@@ -95,7 +98,7 @@ def run(fd: int, template: int, host: int, inherited: Inherited, *, ahead: bool)
     del body
     teller = _learn.Teller(sock, inherited.whole_path(state["path"])) if inherited.learn else None
     if "program" in state:
-        _program.run(state, partial(_enter, state, inherited), inherited, teller)
+        _program.run(state, partial(_enter, state, inherited), inherited, teller, others)
     try:
         code = _run_call(sock, state, travelling, call, by_value, inherited)
     except KeyboardInterrupt:
@@ -138,8 +141,8 @@ def _rehearse(inherited: Inherited, sock: int) -> None:
             del sys.path_importer_cache[path]
 
 
-def _receive_call(sock: int) -> bytes:
-    """Waits for the call, and takes over the stdin, stdout and stderr that come with it.
+def _receive_call(sock: int) -> tuple[bytes, list[int]]:
+    """Waits for the call, and takes over the stdin, stdout and stderr that come with it; the others are returned.
 
     The template's own are closed first: so there is room for three even where no other descriptor is to be had, and
     since the lowest free numbers are given, they come where they belong.
@@ -147,11 +150,11 @@ def _receive_call(sock: int) -> bytes:
     stream = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, sock)
     for standard in range(_STDIO):
         _process.close_quietly(standard)
-    _, body, stdio = _wire.receive_with_descriptors(stream, _STDIO)
+    _, body, found = _wire.receive_with_descriptors(stream, _DESCRIPTORS)
     stream.detach()
-    if stdio != [0, 1, 2]:
+    if found[:_STDIO] != [0, 1, 2]:
         raise OSError("stdin, stdout and stderr did not come with the call")
-    return body
+    return body, found[_STDIO:]
 
 
 # -- before the call -----------------------------------------------------------------------------
@@ -208,6 +211,9 @@ def _set_environ(wanted: dict[str, str], inherited: Inherited) -> None:
             wanted.pop(name, None)
         else:
             wanted[name] = value
+    if inherited.locale and not wanted.get("LC_ALL") and wanted.get("LC_CTYPE", "") in ("", "C", "POSIX"):
+        # A template has its program's locale. So this was set as the interpreter started (PEP 538).
+        wanted["LC_CTYPE"] = inherited.locale
     environ = os.environ
     before = dict(environ)
     if before == wanted:

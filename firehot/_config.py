@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+from firehot._toml import tomllib
 from firehot.errors import FirehotError
 
 _LISTS = ("preload", "ignored_modules", "first_party")

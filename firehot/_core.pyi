@@ -146,9 +146,12 @@ class Engine:
         """Sends SIGTERM, and SIGKILL after `grace` seconds; does not wait."""
 
     def report(
-        self,
+        self, patience: float | None = None
     ) -> tuple[list[tuple[str, int, bool]], list[tuple[str, str, list[tuple[str, int, str]]]], dict[str, str]]:
         """What is preloaded, what is not, and what is said of each package.
+
+        Args:
+            patience: Seconds to wait for what is being built; when they are over, it is what was preloaded before.
 
         Returns:
             (Name, microseconds, whether it was learned) of each; (name, reason, [(file, line, text)]) of each; verdicts
@@ -156,7 +159,7 @@ class Engine:
         """
 
     def imports(
-        self,
+        self, patience: float | None = None
     ) -> list[
         tuple[
             str,
@@ -164,7 +167,9 @@ class Engine:
             int | None,
             bool,
             list[tuple[str, int, str]],
-            list[tuple[str, str | None]],
+            list[tuple[str, str | None, str | None, int, int, int, str | None]],
+            list[str],
+            list[tuple[str, str, str]],
         ]
     ]:
         """What the template was asked to import, in order, for users.
@@ -173,14 +178,16 @@ class Engine:
             Of each: the module's name; it and the submodules that were asked for by name, with the microseconds that
             each took with what came with it; by how many bytes the template has grown (`None` where the system does
             not tell); whether it was learned; where the project imports it (file, line, text); what came into
-            `sys.modules`, with the module whose code asked for it where that is known.
+            `sys.modules`: name, file, the module whose code asked for it where that is known, microseconds without and
+            with what it imported first, bytes that the template has grown by, the module during whose import its own
+            began; other files that were read; side effects: kind, detail, the module that had it.
         """
 
     def levels(self) -> list[int]:
         """The templates that stand on each other and serve now, the lowest first: each has a number of its own."""
 
-    def last_rebuild(self) -> str | None:
-        """Why the template was last replaced; `None` when it never was."""
+    def last_rebuild(self, patience: float | None = None) -> str | None:
+        """Why the template was last replaced; `None` when it never was. Waits as `report` does."""
 
     def watch(self) -> Watch:
         """A new reader of what changes in the folders that the scan covers; told of all that comes after this call.
@@ -213,7 +220,7 @@ class Pump:
 
 @final
 class Stdio:
-    """A client's stdin, stdout and stderr, as they came."""
+    """A client's stdin, stdout, stderr and further descriptors, as they came."""
 
     def close(self) -> None:
         """Lets them go: a child that has them keeps them."""
@@ -229,8 +236,8 @@ class Connection:
             OSError: What comes is no frame.
         """
 
-    def take_stdio(self) -> Stdio | None:
-        """The three descriptors that came with what was received; `None` when there were not three."""
+    def take_stdio(self, count: int) -> Stdio | None:
+        """The descriptors that came with what was received; `None` when there were not so many."""
 
     def send(self, header: bytes, body: bytes = ...) -> None:
         """Sends a frame.
@@ -323,8 +330,12 @@ class Ticket:
     def forget_body(self) -> None:
         """Lets the reply's pickle go."""
 
-    def watch(self) -> bool:
-        """Asks to be told through `Pump.next_task`; False when there is a reply or an end already."""
+    def watch(self, until: str) -> bool:
+        """Asks to be told through `Pump.next_task` when there is a `"reply"` (or the end), or the `"end"`.
+
+        Returns:
+            False when there already is.
+        """
 
 @final
 class Watch:

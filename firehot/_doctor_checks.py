@@ -14,6 +14,7 @@ from pathlib import Path
 
 from firehot import __version__, _config, _core, _daemons, _run
 from firehot._doctor_finding import Finding
+from firehot._surroundings import OWN_INTERPRETER
 from firehot.errors import FirehotError
 
 _FILES = 256
@@ -21,7 +22,6 @@ _FILES = 256
 _MEMORY = 512 << 20
 _NEAR = 0.8
 """The part of a limit that is near it."""
-_OWN_INTERPRETER = ("PYTHONINSPECT", "PYTHONVERBOSE", "PYTHONPROFILEIMPORTTIME", "PYTHONDUMPREFS", "PYTHONMALLOCSTATS")
 _EACH_ITS_TEMPLATE = (
     *("PYTHONHOME", "PYTHONPATH", "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONUTF8"),
     *("PYTHONWARNINGS", "PYTHONTRACEMALLOC", "PYTHONFAULTHANDLER", "PYTHONSAFEPATH", "PYTHONNOUSERSITE"),
@@ -70,7 +70,7 @@ def environment() -> list[Finding]:
 def _variables() -> Iterator[Finding]:
     if _run.is_disabled():
         yield Finding("note", "FIREHOT_DISABLE is set", "every run is cold", "unset FIREHOT_DISABLE")
-    for name in _OWN_INTERPRETER:
+    for name in OWN_INTERPRETER:
         if os.environ.get(name):
             why = "it is about the start or the end of an interpreter, which a forked run does not have"
             yield Finding("problem", f"{name} is set", why, f"unset {name}, or run python itself")

@@ -17,6 +17,8 @@ from operator import methodcaller
 from typing import Any, NoReturn, TypeAlias
 
 Go: TypeAlias = Callable[[], object]
+# From before the imports: see `_program_end`.
+_settrace, _setprofile = sys.settrace, sys.setprofile
 
 
 class Leave(SystemExit):
@@ -45,7 +47,7 @@ class Leave(SystemExit):
             finish(raised, own_file=own_file, tracing=(tracer["x"], profiler["x"]))
 
         # What the program has set to trace it must not see what comes after it.
-        untrace = [partial(sys.settrace, None), partial(sys.setprofile, None)]
+        untrace = [partial(_settrace, None), partial(_setprofile, None)]
         if sys.version_info >= (3, 14):  # pdb traces by these events.
             monitoring: Any = sys.monitoring
             untrace.append(partial(monitoring.free_tool_id, monitoring.DEBUGGER_ID))

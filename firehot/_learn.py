@@ -34,24 +34,37 @@ _NOT_TOLD = re.compile(r"__(mp_)?main__|firehot(\.|$)").match
 Ended: TypeAlias = tuple[str, int, int, int]
 """An import that has ended: module, begin and end in nanoseconds, thread."""
 _ended: list[Ended] = []
+_plain: dict[Any, tuple[Callable[..., None], Callable[..., None]]] = {}
+"""The locks whose methods are replaced, with those that they came with."""
 _loaded = sys.modules
 
 
 # -- in the template -----------------------------------------------------------------------------
 
 
-def watch() -> None:
-    """From now on, imports of this process and its forks are noted."""
+def watch(note: Callable[[Ended], None] = _ended.append) -> None:
+    """From now on, imports of this process and its forks are noted; by this, if they are not for a child to tell."""
+    unwatch()
     for name in _LOCKS:
         lock: Any = getattr(_bootstrap, name, None)
-        if lock is not None and not hasattr(lock, "_began"):
+        if lock is not None:
+            _plain[lock] = lock.__init__, lock.__exit__
             lock._began = 0
-            lock.__init__, lock.__exit__ = _timed(lock.__init__, lock.__exit__)
+            lock.__init__, lock.__exit__ = _timed(lock.__init__, lock.__exit__, note)
     _ended.clear()
 
 
-def _timed(begin: Callable[..., None], end: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
-    note, clock, thread, loaded = _ended.append, perf_counter_ns, get_ident, _loaded
+def unwatch() -> None:
+    """Imports that begin from now on are not noted."""
+    for lock, methods in _plain.items():
+        lock.__init__, lock.__exit__ = methods
+    _plain.clear()
+
+
+def _timed(
+    begin: Callable[..., None], end: Callable[..., None], note: Callable[[Ended], None]
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    clock, thread, loaded = perf_counter_ns, get_ident, _loaded
     names = begin.__code__.co_names, end.__code__.co_names
     if names == (("_name", "_lock"), ("_lock", "release")):
         # The same without calls of what is replaced: half of the cost.

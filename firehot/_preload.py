@@ -14,7 +14,7 @@ from posix import O_CLOEXEC, O_RDONLY, close, pread, sysconf
 from posix import open as open_file
 from typing import Any
 
-from firehot import _care, _child, _stamp
+from firehot import _care, _child, _costs, _stamp
 
 
 class Preload:
@@ -35,6 +35,7 @@ class Preload:
         self._page = sysconf("SC_PAGE_SIZE")
         # Before anything listens for what imports open.
         self._sizes = _open_quietly("/proc/self/statm")
+        self._costs = _costs.Costs(self._sizes, self._page)
 
     def run(self, imports: list[dict[str, Any]]) -> None:
         """Imports all of these in order; one that fails is told, and the next ones are tried."""
@@ -43,6 +44,7 @@ class Preload:
         for index, item in enumerate(imports):
             self._send(type="importing", index=index)
             self._import(index, item["module"], item["names"])
+        self._costs.close()
         if self._sizes >= 0:
             with suppress(OSError):  # An import may close what it does not know.
                 close(self._sizes)
@@ -72,7 +74,8 @@ class Preload:
             if name is None and failed is not None:
                 break
         modules, files = self._recorder.new_modules(), self._recorder.new_files()
-        told = {"loaded": loaded, "modules": modules, "files": files, "effects": effects}
+        costs = self._costs.take(modules)
+        told = {"loaded": loaded, "modules": modules, "costs": costs, "files": files, "effects": effects}
         grown = None if memory is None else max(0, (self._memory() or 0) - memory)
         self._send(type="imported", index=index, memory=grown, **told)
         if failed is not None:

@@ -5,8 +5,9 @@
 - `kind`, `target`: `script` and its path as given, which may be a folder; `module` and its name; `code`; `function` and
   `package.module:function`.
 - `code`: the text of `-c`. `argv`: what stands behind the target. `options`: of the interpreter; they are the
-  template's as well.
+  template's as well. `words`: all three and the target as they were typed; may be missing.
 - `terminal`: the path of what becomes the controlling terminal, or `None`.
+- `descriptors`: the numbers of those that the caller hands down besides the standard ones, which came with the call.
 - `limits`: soft and hard by name, those that differ from the template's; `affinity`; `nice`; `blocked`, signals. Each
   may be missing.
 
@@ -32,7 +33,7 @@ from importlib._bootstrap_external import MAGIC_NUMBER
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from firehot import _process, _program_end
+from firehot import _process, _program_end, _program_process
 from firehot._empty_stack import Go, Leave
 
 if TYPE_CHECKING:
@@ -44,20 +45,30 @@ _ZIP_TAIL = 22 + (1 << 16)
 """Bytes at the end of a file in which an archive's directory is announced."""
 _VERSION = sys.version_info[:2]
 SIGNALS = frozenset(int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-_IGNORED_BY_PYTHON = frozenset(int(getattr(signal, name)) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))
 
 
-def run(state: dict[str, Any], enter: Callable[[], None], inherited: Inherited, teller: Teller | None) -> NoReturn:
-    """Makes this process what the program expects, and runs it. `enter` takes over the caller's state."""
+def run(
+    state: dict[str, Any],
+    enter: Callable[[], None],
+    inherited: Inherited,
+    teller: Teller | None,
+    descriptors: list[int],
+) -> NoReturn:
+    """Makes this process what the program expects, and runs it.
+
+    `enter` takes over the caller's state; `descriptors` are the caller's above the standard ones.
+    """
     program = state["program"]
+    _program_end.begin()
     finish = partial(_program_end.finish, inherited.modules, teller)
     mask = set(program.get("blocked", inherited.mask))
     unblock = partial(_process.plain_signal.pthread_sigmask, int(signal.SIG_SETMASK), mask)
     try:
-        _take_terminal(program["terminal"])
-        _apply_limits(program)
-        _restore_signals(state["ignored_signals"], inherited.ignored)
+        _program_process.take_terminal(program["terminal"])
+        _program_process.apply_limits(program)
+        _program_process.restore_signals(state["ignored_signals"], inherited.ignored)
         enter()
+        is_free = _program_process.hand_down(program.get("descriptors", []), descriptors)
         # What Ctrl-C interrupts from here on is the program: it waits until the first line.
         _process.plain_signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     except BaseException as error:
@@ -65,55 +76,11 @@ def run(state: dict[str, Any], enter: Callable[[], None], inherited: Inherited, 
         failed = error
     else:
         # No name of it stays in this frame, which the traceback of the exception keeps alive.
-        raise Leave(unblock, *_prepare(program, inherited.at_start, partial(_become_python, state, mask)), finish)
+        become_python = partial(_become_python, state, mask)
+        if not is_free:
+            become_python()
+        raise Leave(unblock, *_prepare(program, inherited.at_start, become_python), finish)
     finish([failed.with_traceback(None) if isinstance(failed, KeyboardInterrupt) else failed], own_file=False)
-
-
-# -- the process ---------------------------------------------------------------------------------
-
-
-def _take_terminal(path: str | None) -> None:
-    """Leaves the template's session; the terminal, if any, becomes the controlling one of the new session."""
-    os.setsid()
-    if path is None:
-        return
-    import fcntl
-    import termios
-
-    fd = os.open(path, os.O_RDWR)  # Linux makes it the controlling terminal by this already.
-    try:
-        fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
-    finally:
-        os.close(fd)
-
-
-def _apply_limits(program: dict[str, Any]) -> None:
-    """Limits, affinity and priority, as far as they can be had: whoever asks knows what can't."""
-    if limits := program.get("limits"):
-        import resource
-
-        for name, (soft, hard) in limits.items():
-            number = getattr(resource, name)
-            now = resource.getrlimit(number)[1]
-            try:
-                resource.setrlimit(number, (soft, hard))
-            except (OSError, ValueError):
-                resource.setrlimit(number, (soft if now == resource.RLIM_INFINITY else min(soft, now), now))
-    if (affinity := program.get("affinity")) is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, affinity)
-    if (nice := program.get("nice")) is not None and (more := nice - os.nice(0)) > 0:
-        os.nice(more)
-
-
-def _restore_signals(ignored: list[int], ignored_before: frozenset[int]) -> None:
-    """Signals that the template's parents ignored, and the caller does not, do what they do in a fresh process.
-
-    The others are as the imports left them, or as the caller has them.
-    """
-    for number in ignored_before.difference(ignored, _IGNORED_BY_PYTHON):
-        if _process.is_ignored(number):
-            handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            _process.set_handler(number, handler)
 
 
 def enter(program: dict[str, Any]) -> None:
@@ -122,6 +89,10 @@ def enter(program: dict[str, Any]) -> None:
     first = {"script": target, "module": "-m"}.get(kind, "-c")
     sys.argv[:] = [first, *program["argv"]]
     sys.orig_argv[:] = _command(program)
+    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
+        if type(stream) is io.TextIOWrapper:
+            _reopen(fd, stream)
+    _tell_of_warnings([option[2:] for option in program["options"] if option.startswith("-W")])
     isolated = sys.flags.isolated or getattr(sys.flags, "safe_path", False)
     if kind == "script":
         path = _absolute(target)
@@ -137,9 +108,18 @@ def enter(program: dict[str, Any]) -> None:
         main.__annotations__ = {}
     main.__dict__["__builtins__"] = builtins
     _process.set_main(main)
-    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
-        if type(stream) is io.TextIOWrapper:
-            _reopen(fd, stream)
+
+
+def _tell_of_warnings(options: list[str]) -> None:
+    """Says which `-W` make no sense, as an interpreter does when it starts: the template had nobody to say it to.
+
+    Of PYTHONWARNINGS the client's interpreter has told already.
+    """
+    if options:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings._processoptions(options)  # type: ignore[attr-defined]
 
 
 def _reopen(fd: int, stream: io.TextIOWrapper) -> None:
@@ -271,6 +251,8 @@ def _runpy(name: str, alter_argv: bool) -> Go:
 
 
 def _command(program: dict[str, Any]) -> list[str]:
+    if words := program.get("words"):
+        return [sys.executable, *words]
     kind, target = program["kind"], program["target"]
     what = {"script": [target], "module": ["-m", target]}.get(kind) or ["-c", _text(program)]
     return [sys.executable, *program["options"], *what, *program["argv"]]
@@ -280,7 +262,7 @@ def _become_python(state: dict[str, Any], mask: set[int]) -> NoReturn:
     """Python itself says what is wrong with the program, in its own words."""
     _process.flush_streams()
     # Ignored signals stay ignored; Python ignores these two only for itself.
-    for number in _IGNORED_BY_PYTHON.difference(state["ignored_signals"]):
+    for number in _program_process.IGNORED_BY_PYTHON.difference(state["ignored_signals"]):
         _process.set_handler(number, signal.SIG_DFL)
     _process.set_mask(mask)
     command = _command(state["program"])

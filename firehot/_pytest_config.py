@@ -5,17 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from configparser import ConfigParser, Error
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from firehot._toml import tomllib
 
 _FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """In the order in which pytest looks for them."""

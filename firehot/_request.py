@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from firehot.errors import FirehotError
 
 _UTF8 = ("utf-8", "utf8")
 _PLAIN = ("", "c", "posix")
+_NEEDED = ("umask", "ignored", "blocked", "limits", "affinity", "nice", "places", "terminal", "descriptors")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Request:
         code: The text of `-c`.
         args: `sys.argv[1:]`.
         options: Python's own, each as it would stand on the command line.
+        words: All that stood behind `python`, as it was typed; empty where python has no such words for it.
         executable: The interpreter.
         cwd: The working directory.
         environ: The whole environment.
@@ -38,6 +40,7 @@ class Request:
     code: bytes
     args: tuple[str, ...]
     options: tuple[str, ...]
+    words: tuple[str, ...]
     executable: str
     cwd: str
     environ: dict[str, str]
@@ -53,6 +56,8 @@ class Request:
             FirehotError: It is none.
         """
         try:
+            for name in _NEEDED:
+                header[name]
             sections = dict(_sections(header["sections"], body))
             text = {name: tuple(os.fsdecode(item) for item in items) for name, items in sections.items()}
             variables = (item.partition("=") for item in text["environ"])
@@ -62,6 +67,7 @@ class Request:
                 code=sections["code"][0],
                 args=text["args"],
                 options=tuple(header["options"]),
+                words=text["words"],
                 executable=text["executable"][0],
                 cwd=text["cwd"][0],
                 environ={name: value for name, found, value in variables if found},
@@ -80,15 +86,39 @@ class Request:
     @property
     def orig_argv(self) -> list[str]:
         """`sys.orig_argv`, as of the cold program."""
+        if self.words:
+            return [self.executable, *self.words]
         selected = {"code": ["-c", os.fsdecode(self.code)], "module": ["-m", self.target]}.get(self.kind, [self.target])
         return [self.executable, *self.options, *selected, *self.args]
 
     @property
     def title(self) -> str:
-        """The target as the user knows it."""
+        """The target as the user knows it; a path that is no text is made one."""
         if self.header.get("asked") == "pytest":
             return "pytest"
-        return {"code": "-c ...", "module": f"-m {self.target}"}.get(self.kind, self.target)
+        if self.header.get("asked") == "serve":
+            return f"serve {self.args[0]}"
+        if (program := self.debugged()) is not None:
+            return f"{program.title} (debugpy)"
+        title = {"code": "-c ...", "module": f"-m {self.target}"}.get(self.kind, self.target)
+        return os.fsencode(title).decode(errors="backslashreplace")
+
+    def debugged(self) -> Request | None:
+        """The program that debugpy is to run, as if it were asked for itself; `None` where none is debugged."""
+        if self.header.get("asked") != "debugpy":
+            return None
+        words = self.args[3:]  # --listen PORT --wait-for-client
+        kind = {"-m": "module", "-c": "code"}.get(words[0], "script")
+        target = words[0] if kind != "module" else words[1]
+        return replace(
+            self,
+            kind=kind,
+            target=target,
+            code=os.fsencode(words[1]) if kind == "code" else b"",
+            args=words[1:] if kind == "script" else words[2:],
+            words=(),
+            header={**self.header, "asked": "run"},
+        )
 
     def has_option(self, letters: str) -> bool:
         """Whether one of python's one-letter options is among those given."""
@@ -99,7 +129,10 @@ class Request:
         """Whether the program's interpreter would read its texts in another encoding than this one."""
         locale = next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := self.environ.get(name))), "")
         encoding = locale.partition("@")[0].partition(".")[2].lower()
-        return not self.is_ascii and locale.lower() not in _PLAIN and encoding not in _UTF8
+        if locale.lower() in _PLAIN:
+            # There Python takes UTF-8, unless it is told not to.
+            return not self.is_ascii and ("-Xutf8=0" in self.options or self.environ.get("PYTHONUTF8") == "0")
+        return not self.is_ascii and encoding not in _UTF8
 
 
 def _sections(counts: list[tuple[str, int]], body: bytes) -> Iterator[tuple[str, list[bytes]]]:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
 
 from firehot import _core
 from firehot.errors import FirehotError
 
-Command = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
+
+    Command = dict[str, Any]
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
+_DESCRIPTORS = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
+_MOST = 1024
+"""Descriptors that are looked for where they can't be listed."""
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 _WATCH = "--watch"
 """Behind the first argument clap takes it for one of pytest's, which has none of that name."""
 _SHELL = "import code; code.interact(exitmsg='')"
@@ -29,7 +37,7 @@ def run(command: Command) -> int:
     if "python" in command:
         _become_python(command["words"], command["python"])
     if command["debugpy"] is not None:
-        command = _under_debugpy(command)
+        return _run(request(_under_debugpy(command), "debugpy"))
     return _run(request(command, "run"))
 
 
@@ -37,12 +45,13 @@ def _under_debugpy(command: Command) -> Command:
     """The same program, run by debugpy, which waits for whoever attaches.
 
     Raises:
-        FirehotError: There is no debugpy.
+        FirehotError: There is no debugpy, or something else listens on the port.
     """
     from firehot import _targets
 
     if _targets.find("debugpy", sys.path) is None:
         raise FirehotError(f"there is no debugpy: {sys.executable} -m pip install debugpy")
+    _try_port(command["debugpy"])
     kind, target = command["kind"], command["target"]
     if kind == "function":
         module, _, function = target.partition(":")
@@ -51,7 +60,19 @@ def _under_debugpy(command: Command) -> Command:
     else:
         what = {"module": ["-m", target], "code": ["-c", target]}.get(kind, [target])
     args = ["--listen", str(command["debugpy"]), "--wait-for-client", *what, *command["args"]]
-    return command | {"kind": "module", "target": "debugpy", "args": args}
+    return command | {"kind": "module", "target": "debugpy", "args": args, "words": []}
+
+
+def _try_port(port: int) -> None:
+    """What debugpy itself says where something listens there is a traceback of thirty lines."""
+    import socket
+
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise FirehotError(f"debugpy can't listen on port {port}: {os.strerror(error.errno or 0)}") from error
 
 
 def pytest(command: Command) -> int:
@@ -68,7 +89,7 @@ def pytest_request(command: Command) -> dict[str, Any]:
     """What the client is asked for by `firehot pytest`."""
     script = _script_of_pytest()
     what = {"kind": "module", "target": "pytest"} if script is None else {"kind": "script", "target": script}
-    return request(command | what | {"options": [], "args": command["words"]}, "pytest")
+    return request(command | what | {"options": [], "args": command["words"], "words": []}, "pytest")
 
 
 def _script_of_pytest() -> str | None:
@@ -114,6 +135,22 @@ def is_disabled() -> bool:
     return os.environ.get("FIREHOT_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 
+def restore_locale() -> None:
+    """Takes back what an interpreter that starts in the locale "C" sets for the processes that it starts (PEP 538).
+
+    The program's interpreter shall find the locale that this one has found, and do the same.
+    """
+    environ = os.environ
+    if (
+        sys.flags.utf8_mode
+        and environ.get("LC_CTYPE") in _COERCED
+        and not environ.get("LC_ALL")
+        and environ.get("PYTHONUTF8") != "1"
+        and environ.get("PYTHONCOERCECLOCALE") != "0"
+    ):
+        environ["LC_CTYPE"] = "C"
+
+
 def _run(asked: dict[str, Any]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -144,10 +181,30 @@ def request(command: Command, asked: str) -> dict[str, Any]:
         "code": os.fsencode(command["target"]) if kind == "code" else b"",
         "args": command["args"],
         "options": command["options"],
+        # Python has other words for a function.
+        "words": [] if kind == "function" else command.get("words", []),
         "path": search_path(command["options"]),
         "asked": asked,
         "watch": command.get("watch", False),
+        "descriptors": handed_down(),
     }
+
+
+def handed_down() -> list[int]:
+    """The descriptors above the standard ones that a program would inherit, lowest first: `<(command)` is one."""
+    names: Iterable[str | int]
+    try:
+        names = os.listdir(_DESCRIPTORS)
+    except OSError:
+        names = range(_MOST)  # There is no /proc.
+    found = []
+    for name in names:
+        try:
+            if (fd := int(name)) > 2 and os.get_inheritable(fd):
+                found.append(fd)
+        except (OSError, ValueError):
+            continue  # The listing's own.
+    return sorted(found)
 
 
 def search_path(options: list[str]) -> list[str]:

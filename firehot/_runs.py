@@ -10,18 +10,33 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
-from typing import Any
+from contextlib import closing, suppress
+from queue import SimpleQueue
+from typing import Any, TypeAlias
 
 from firehot import _background, _core
 from firehot._journal import Journal, Run, say
 from firehot._request import Request, decode_header
-from firehot._slots import Slot, Slots, is_due
+from firehot._slot import Slot
+from firehot._slots import Slots, is_due
+from firehot._surroundings import obstacle
 from firehot.errors import FirehotError
 
 _GRACE = 0.5
 _LOST = -int(signal.SIGKILL)
-_INFINITY = -1
+
+
+_Begun: TypeAlias = "tuple[Slot, _core.Ticket, str]"
+"""A program that runs: where, and why it is warm."""
+
+
+class _ColdError(Exception):
+    """The client runs the program cold."""
+
+    def __init__(self, reason: str, *, is_quiet: bool = True) -> None:
+        """`is_quiet` where that is nobody's concern: something new is always cold at first."""
+        super().__init__(reason)
+        self.is_quiet = is_quiet
 
 
 def send(connection: _core.Connection, kind: str, **told: Any) -> None:
@@ -45,18 +60,22 @@ def run(connection: _core.Connection, header: dict[str, Any], body: bytes, slots
     if (obstruction := obstacle(request)) is not None:
         _cold(connection, journal, request, obstruction, quiet=False)
         return
-    # Until it has said `go`, the client may turn away and run the program itself. Its descriptors come with that.
-    send(connection, "ready")
-    if connection.receive() is None:
+    begun: SimpleQueue[_Begun | None] = SimpleQueue()
+    started = None
+    try:
+        # There before the program is, which has to end with its client.
+        _background.start(_listen, (connection, begun), name="firehot-listen")
+        started = _agree(connection, request, slots)
+    except _ColdError as cold:
+        _cold(connection, journal, request, str(cold), quiet=cold.is_quiet)
+    except (FirehotError, OSError, RuntimeError) as error:
+        # Descriptors, threads or memory are short.
+        _cold(connection, journal, request, f"the daemon can't run it: {error}", quiet=False)
+    finally:
+        begun.put(started)
+    if started is None:
         return
-    if (stdio := connection.take_stdio()) is None:
-        _cold(connection, journal, request, "stdin, stdout or stderr is closed", quiet=False)
-        return
-    slot, ticket, reason = _begin(request, stdio, slots)
-    stdio.close()
-    if slot is None or ticket is None:
-        _cold(connection, journal, request, reason, quiet=True)
-        return
+    slot, ticket, reason = started
     try:
         note = Run(request.title, True, reason, milliseconds=(time.monotonic() - began) * 1000, saved=slot.saved)
         try:
@@ -65,29 +84,50 @@ def run(connection: _core.Connection, header: dict[str, Any], body: bytes, slots
             slot.stop(ticket, 0.0)
             raise
         journal.add(note)
-        _background.start(_listen, (connection, slot, ticket), name="firehot-listen")
         ticket.wait("end")
         _tell_end(connection, ticket, note)
     finally:
         slot.end()
 
 
-def _begin(request: Request, stdio: _core.Stdio, slots: Slots) -> tuple[Slot | None, _core.Ticket | None, str]:
-    """A process of a template that fits, or why there is none; the next run shall find one."""
-    if request.kind == "script" and not os.path.exists(os.path.join(request.cwd, request.target)):
+def _agree(connection: _core.Connection, request: Request, slots: Slots) -> _Begun | None:
+    """The program, begun; nothing where the client has turned away.
+
+    Raises:
+        _ColdError: The client is to run it.
+    """
+    # Until it has said `go`, the client may turn away and run the program itself. Its descriptors come with that.
+    send(connection, "ready")
+    if connection.receive() is None:
+        return None
+    if (stdio := connection.take_stdio(3 + len(request.header["descriptors"]))) is None:
+        raise _ColdError("stdin, stdout or stderr is closed", is_quiet=False)
+    with closing(stdio):
+        return _begin(request, stdio, slots)
+
+
+def _begin(request: Request, stdio: _core.Stdio, slots: Slots) -> _Begun:
+    """A process of a template that fits.
+
+    Raises:
+        _ColdError: There is none; the next run shall find one.
+    """
+    script = os.path.join(request.cwd, request.target)
+    if request.kind == "script" and not os.access(script, os.R_OK):
         # Python says so; a mistyped name costs no other program its template.
-        return None, None, "there is no such file"
+        raise _ColdError("the script can't be read" if os.path.exists(script) else "there is no such file")
     known = slots.of(request)
-    reason, wants_another = "it is the first run of this program here", True
+    reason, wants_another, is_quiet = "it is the first run of this program here", True, True
     for slot in known:
         try:
             ticket, kind, why = slot.begin(request, stdio)
-        except (FirehotError, OSError) as error:
-            return None, None, f"no process could be forked: {error}"
+        except Exception as error:  # Whatever it is, nothing was forked, and the program can still run.
+            raise _ColdError(f"no process could be forked: {error}", is_quiet=False) from error
         if ticket is not None:
             return slot, ticket, "its template was ready"
         reason, wants_another = why, kind == "differs"
         if slot.failed is not None:
+            is_quiet = False
             wants_another = is_due(slot)
             if wants_another:
                 slots.drop(slot)
@@ -95,12 +135,14 @@ def _begin(request: Request, stdio: _core.Stdio, slots: Slots) -> tuple[Slot | N
             break
     if wants_another:
         slots.add(request)
-    return None, None, reason
+    raise _ColdError(reason, is_quiet=is_quiet)
 
 
 def _cold(connection: _core.Connection, journal: Journal, request: Request, reason: str, *, quiet: bool) -> None:
     journal.add(Run(request.title, False, reason))
-    send(connection, "cold", reason=reason, quiet=quiet)
+    # One line for a user who wants to run something else; `firehot why` has what the template said.
+    line = reason.partition("\n")[0].removesuffix("; its last output:")
+    send(connection, "cold", reason=line, quiet=quiet)
 
 
 def _tell_end(connection: _core.Connection, ticket: _core.Ticket, note: Run) -> None:
@@ -115,8 +157,11 @@ def _tell_end(connection: _core.Connection, ticket: _core.Ticket, note: Run) -> 
     connection.close()
 
 
-def _listen(connection: _core.Connection, slot: Slot, ticket: _core.Ticket) -> None:
-    """Hands on the client's signals until it is gone, or the run is over."""
+def _listen(connection: _core.Connection, begun: SimpleQueue[_Begun | None]) -> None:
+    """Hands on the client's signals, from the beginning of its program until it is gone, or the run is over."""
+    if (started := begun.get()) is None:
+        return
+    slot, ticket, _ = started
     try:
         while (frame := connection.receive()) is not None:
             message = decode_header(frame[0])
@@ -128,49 +173,3 @@ def _listen(connection: _core.Connection, slot: Slot, ticket: _core.Ticket) -> N
         with suppress(FirehotError):  # The engine is closed: it ends its processes.
             ticket.signal(signal.SIGHUP)
             slot.stop(ticket, _GRACE)
-
-
-def obstacle(request: Request) -> str | None:
-    """What a child of this daemon can't be given, if there is anything."""
-    if not request.path:
-        return f"sys.path with {' '.join(request.options)} is not known before python starts"
-    if request.environ.get("PYTHONINSPECT") and not request.has_option("IE"):
-        return "PYTHONINSPECT is set"
-    if request.environ.get("COVERAGE_PROCESS_START"):
-        return "COVERAGE_PROCESS_START is set, which counts when an interpreter starts"
-    if not os.access(request.cwd, os.X_OK):
-        return "the working directory can't be entered"
-    if request.is_other_text():
-        return "its locale's encoding is not UTF-8"
-    own, told = _core.client_surroundings(), request.header
-    for name, value in told["places"].items():
-        if value != own["places"].get(name):
-            return f"the caller and the daemon differ in {_PLACES.get(name, name)}"
-    if told["affinity"] != own["affinity"]:
-        return "the caller's processor affinity is another one than the daemon's"
-    if told["nice"] < own["nice"]:
-        return f"the caller's nice value {told['nice']} is below the daemon's {own['nice']}"
-    for name, (soft, hard) in told["limits"].items():
-        if name not in own["limits"]:
-            return f"{name} is not known to the daemon"
-        own_soft, own_hard = own["limits"][name]
-        if name in _AT_START and (soft, hard) != (own_soft, own_hard):
-            return f"{name} counts when an interpreter starts, and the caller's is another one than the daemon's"
-        if _is_above(hard, own_hard):
-            return f"the caller's {name} is above the daemon's"
-    return None
-
-
-_PLACES = {
-    "mnt": "their mount namespace",
-    "net": "their network namespace",
-    "pid": "their process namespace",
-    "user": "their user namespace",
-    "root": "their root folder",
-    "groups": "their groups",
-}
-_AT_START = ("RLIMIT_STACK", "RLIMIT_AS", "RLIMIT_DATA")
-
-
-def _is_above(one: int, other: int) -> bool:
-    return other != _INFINITY and (one == _INFINITY or one > other)

@@ -40,7 +40,11 @@ class Loader:
         Raises:
             RustBuildError: It does not build.
         """
-        path = self.builder.artifact(self.extension)
+        try:
+            path = self.builder.artifact(self.extension)
+        except ImportError as error:
+            # How the build was asked for is not what is wrong.
+            raise error.with_traceback(None) from None
         if self._note is not None:
             self._note.keep_build(path, self.extension, self.builder)
         spec.origin = path
@@ -61,7 +65,10 @@ class Loader:
             if module.__dict__ != contents:
                 _fill(module, contents, path)
             return
-        path = self.builder.artifact(self.extension, is_reload=True)
+        try:
+            path = self.builder.artifact(self.extension, is_reload=True)
+        except ImportError as error:
+            raise error.with_traceback(None) from None
         if path != module.__file__:
             _replace(module, path)
         spec.loader_state = None

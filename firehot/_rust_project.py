@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from firehot._rust_ready import Builds, Given
 
 # Finding needs no interpreter; what it takes to know ours is spent when there is something to build.
-_NOBODY: dict[str, object] = {"executable": "", "suffix": "", "free_threaded": False, "venv": None}
+NOBODY: dict[str, object] = {"executable": "", "suffix": "", "free_threaded": False, "venv": None}
 _DECIDING = (".rs", ".toml", ".firehot", ".rustimport")
 
 
@@ -31,7 +31,7 @@ class RustProject:
 
     def __init__(self, locations: Sequence[Path]) -> None:
         """Looks beside the package and for what is installed at once, and below its folders on a thread."""
-        self._finder = _core.Workshop(_NOBODY, os.devnull)
+        self._finder = _core.Workshop(NOBODY, os.devnull)
         self._folders = [str(place) for place in locations if place.is_dir()]
         self._roots = sorted({str(_import_root(place)) for place in locations})
         libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from firehot.errors import FirehotError
@@ -170,10 +169,8 @@ def _table(file: Path) -> dict[str, Any]:
     content = file.read_bytes()
     if b"firehot" not in content:
         return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    from firehot._toml import tomllib
+
     try:
         table = tomllib.loads(content.decode("utf-8")).get("tool", {}).get("firehot", {}).get("rust", {})
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

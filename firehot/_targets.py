@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from firehot import _core, context
+from firehot import _core, _rust_project, context
 from firehot._config import Settings
 from firehot._request import Request
 
@@ -38,6 +38,12 @@ def identity(request: Request, root: str) -> tuple[object, ...]:
         from firehot import _test_targets
 
         return _test_targets.identity(request, root)
+    if (program := request.debugged()) is not None:
+        return "debugpy", *identity(program, root)
+    if request.header.get("asked") == "serve":
+        from firehot import _serve_targets
+
+        return _serve_targets.identity(request)
     if request.kind == "code":
         statements = _core.imports_of(request.code)
         names = {(module or "", name) for _, _, module, names, _ in statements for name, _ in names}
@@ -59,12 +65,20 @@ def scan(request: Request, root: str, path: Sequence[str], settings: Settings, f
         settings: `[tool.firehot]`.
         folder: Where the text of `-c` is kept, for the scan to read.
     """
+    if (program := request.debugged()) is not None:
+        found = scan(program, root, [*first_entry(program), *path], settings, folder)
+        return found | {"preload": [*found["preload"], "debugpy"]}
     tests: dict[str, Any] = {"modules": [], "folders": [], "ignored": [], "preload": []}
     if request.header.get("asked") == "pytest":
         from firehot import _test_targets
 
         tests = _test_targets.additions(request, root, path)
         entry: tuple[str, str | None, list[str]] = (MAIN, None, [])
+    elif request.header.get("asked") == "serve":
+        from firehot import _serve_targets
+
+        tests = _serve_targets.additions(request, root, path)
+        entry = (MAIN, None, [])
     else:
         entry = _entry(request, root, path)
     package, location, preload = entry
@@ -77,7 +91,7 @@ def scan(request: Request, root: str, path: Sequence[str], settings: Settings, f
         "own_folders": [root],
         "only_reached": True,
         "modules": tests["modules"],
-        "first_party": list(settings.first_party),
+        "first_party": [*settings.first_party, *_written_in_rust(root)],
         "ignored": [*settings.ignored_modules, *tests["ignored"]],
         "preload": [*settings.preload, *tests["preload"], *preload],
         "watched": [],
@@ -105,6 +119,11 @@ def _entry(request: Request, root: str, path: Sequence[str]) -> tuple[str, str |
     # `-m` runs a module that nobody has imported, after its parents.
     wanted = name if request.kind == "function" else name.rpartition(".")[0]
     return MAIN, None, [wanted] if wanted and find(wanted, path) is not None else []
+
+
+def _written_in_rust(root: str) -> list[str]:
+    """Modules of the project that no Python file tells of."""
+    return [extension.module for extension in _core.Workshop(_rust_project.NOBODY, os.devnull).discover([root])]
 
 
 def is_own(file: str, root: str) -> bool:
@@ -135,6 +154,8 @@ def _below(name: str, package: ModuleSpec) -> ModuleSpec | None:
 
 
 def _is_archive(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False  # To open a pipe is to wait for who writes to it, and to take that from the program.
     try:
         with open(path, "rb") as file:
             return file.read(2) == b"PK"

@@ -12,14 +12,14 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from firehot import _core, _daemons, _run
+from firehot import _core, _run
+from firehot._front import command_line, follow, say, span, stdin_modes, time_of
 from firehot.errors import FirehotError
 
 Command = dict[str, Any]
@@ -28,9 +28,11 @@ Choose = Callable[[list[Path]], "tuple[Sequence[str] | None, str]"]
 
 _PATIENCE = 2.0
 """Seconds that a program is given after a signal."""
-_LOOK = 0.01
+_TELL_AFTER = 1.0
+"""Seconds until it is said that a program has begun that still runs: one that ends sooner has no line of it broken."""
+_LOOK = 0.05
 _LOOK_FOR = 5.0
-"""Seconds in which the daemon is asked, each hundredth of one, whether the program has begun."""
+"""Seconds in which the daemon is asked from then on, and how often, whether the program has begun."""
 _COUNTS = (".py", ".pyi", ".pyx", ".rs", ".toml", ".ini", ".cfg", ".env")
 """Files that a turn depends on: not what programs write, or it would never end."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -55,7 +57,7 @@ class Turns:
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._saved = 0.0
         self._is_told = True
-        self._modes = _modes()
+        self._modes = stdin_modes()
         self._can_read = os.isatty(0)
         self._wake, self._woken = os.pipe()
 
@@ -95,7 +97,7 @@ class Turns:
         if not changed:
             self._begin(words or self._words, time.time())
             return
-        saved = _time_of(changed)
+        saved = time_of(changed)
         effect = self._update() if words is not None else ""
         say("; ".join(part for part in (f"{self._names(changed)} changed", effect, why) if part))
         if words is not None:
@@ -103,23 +105,13 @@ class Turns:
 
     def _begin(self, words: Sequence[str], saved: float) -> None:
         self._began, self._saved, self._is_told = time.time(), saved, self._request is None
-        self._process = subprocess.Popen([*_firehot(), *words])
+        self._process = subprocess.Popen([*command_line(), *words], pass_fds=_run.handed_down())
 
     def _update(self) -> str:
         """Has the template follow the change, before anything runs: what that did."""
         if self._request is None or _run.is_disabled():
             return ""
-        began = time.monotonic()
-        try:
-            told = json.loads(_core.client_warm(self._request) or "{}")
-        except (FirehotError, OSError) as error:
-            return f"no template: {error}"
-        if problem := told.get("problem") or told.get("failed"):
-            return f"no template: {problem}"
-        span = _span(time.monotonic() - began)
-        return {"layer": f"layer added in {span}", "template": f"template rebuilt in {span}"}.get(
-            told.get("update", ""), "nothing to rebuild"
-        )
+        return follow(self._request)
 
     def _names(self, changed: list[Path]) -> str:
         names = [str(path.relative_to(self._root)) for path in changed[:3]]
@@ -130,14 +122,16 @@ class Turns:
 
     def _attend(self) -> list[Path]:
         """Waits for a change, or for Enter; tells meanwhile of what runs."""
-        deadline = time.monotonic() + _LOOK_FOR
+        first = time.monotonic() + _TELL_AFTER
         while True:
             if self._process is not None and (status := self._poll()) is not None:
                 self._tell_beginning()
                 self._close(status)
-            if not self._is_told and time.monotonic() < deadline:
+            until_first = first - time.monotonic()
+            if not self._is_told and -_LOOK_FOR < until_first <= 0:
                 self._tell_beginning()
-            readable = self._wait(None if self._is_told or time.monotonic() > deadline else _LOOK)
+            is_done = self._process is None or self._is_told or until_first <= -_LOOK_FOR
+            readable = self._wait(None if is_done else max(until_first, _LOOK))
             with suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             if changed := self._changed():
@@ -165,13 +159,13 @@ class Turns:
         return sorted(path for path in paths if path.suffix in _COUNTS or path.name == ".env")
 
     def _tell_beginning(self) -> None:
-        """When the program's first line ran, as soon as the daemon knows."""
+        """When the program's first line ran, if the daemon knows."""
         if self._is_told or (run := self._find_run()) is None:
             return
         self._is_told = True
         if run["warm"]:
             at = run["began"] + run["milliseconds"] / 1000
-            say(f"first line after {_span(at - self._saved)}", self._process is not None)
+            say(f"first line after {span(at - self._saved)}", self._process is not None)
         else:
             say(f"runs cold: {run['reason']}", self._process is not None)
 
@@ -207,7 +201,7 @@ class Turns:
         if status == -signal.SIGINT:
             raise KeyboardInterrupt
         hint = "; Enter runs it again" if self._can_read else ""
-        say(f"ended with {how} after {_span(time.time() - self._began)}; waiting for a change{hint}")
+        say(f"ended with {how} after {span(time.time() - self._began)}; waiting for a change{hint}")
 
     def _end(self) -> None:
         """Ends what runs."""
@@ -261,31 +255,8 @@ def pytest(command: Command) -> NoReturn:
     Turns(["pytest", *command["words"]], request, choose).play()
 
 
-def say(text: str, over_program: bool = False) -> None:
-    """A line for the user; a program may have taken the terminal's line ends."""
-    end = "\r\n" if over_program and os.isatty(2) else "\n"
-    with suppress(OSError):
-        os.write(2, f"firehot: {text}{end}".encode(errors="backslashreplace"))
-
-
 def _leave(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
-
-
-def _modes() -> list[Any] | None:
-    if not os.isatty(0):
-        return None
-    import termios
-
-    with suppress(termios.error):
-        return termios.tcgetattr(0)
-    return None
-
-
-def _firehot() -> list[str]:
-    """The command as it was given: by its script, which puts no folder of the project into `sys.path`, or by `-m`."""
-    is_module = os.path.basename(sys.argv[0]) == "__main__.py"
-    return [sys.executable, *(["-m", "firehot"] if is_module else [sys.argv[0]])]
 
 
 def _place_of(request: Command | None) -> dict[str, Any]:
@@ -300,17 +271,3 @@ def _root_of(request: Command | None) -> str:
 def _is_of(run: dict[str, Any], request: Command | None) -> bool:
     is_tests: bool = run["target"] == "pytest"
     return request is not None and is_tests == (request["asked"] == "pytest")
-
-
-def _time_of(changed: list[Path]) -> float:
-    """When the last of these was saved; now, where that can't be told."""
-    now, times = time.time(), []
-    for path in changed:
-        with suppress(OSError):
-            times.append(path.stat().st_mtime)
-    last = max(times, default=now)
-    return last if 0 <= now - last < _LOOK_FOR else now
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else _daemons.span(seconds)

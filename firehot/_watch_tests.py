@@ -30,6 +30,7 @@ class Tests:
             code=b"",
             args=tuple(words),
             options=(),
+            words=(),
             executable=sys.executable,
             cwd=self._cwd,
             environ=dict(os.environ),

@@ -8,7 +8,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,21 +15,16 @@ from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
 
 from firehot import _background, _call, _core, _forks, _host, hooks
+from firehot._callbacks import Callbacks
 from firehot._output import show
 from firehot._rust_project import RustProject
 from firehot.errors import CallNotPicklable, EnvironmentClosedError
+from firehot.modules import PreloadedModule, SkippedModule, SourceLine
 from firehot.naming import NAME_REGISTRY
 from firehot.process import IsolatedProcess
 from firehot.watch import Watch
 
-__all__ = [
-    "Environment",
-    "IsolatedProcess",
-    "Output",
-    "PreloadedModule",
-    "SkippedModule",
-    "SourceLine",
-]
+__all__ = ["Environment", "IsolatedProcess", "Output"]
 
 T = TypeVar("T")
 
@@ -39,51 +33,6 @@ Output = Literal["prefix", "inherit", "capture"]
 each, to the host's own descriptors (stdin comes along), or into `IsolatedProcess.output`."""
 
 _CLOSE_GRACE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class PreloadedModule:
-    """A module that every child finds imported.
-
-    Attributes:
-        name: Dotted name.
-        milliseconds: What its import took, with what it imported first.
-        learned: No import statement of the project names it: a run was seen to import it.
-    """
-
-    name: str
-    milliseconds: float
-    learned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """A line of the project that imports something.
-
-    Attributes:
-        file: The source file.
-        line: Its line, counted from 1.
-        text: The line itself.
-    """
-
-    file: Path
-    line: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedModule:
-    """A module that is imported by the project but not preloaded: each run imports it itself.
-
-    Attributes:
-        name: Dotted name.
-        reason: Why.
-        lines: Where the project imports it.
-    """
-
-    name: str
-    reason: str
-    lines: tuple[SourceLine, ...]
 
 
 class Environment:
@@ -127,7 +76,7 @@ class Environment:
         self._processes: weakref.WeakValueDictionary[int, IsolatedProcess[Any]] = weakref.WeakValueDictionary()
         # Results are as large as they are: a process is kept for the caller only until its outcome was fetched.
         self._unclaimed: dict[int, IsolatedProcess[Any]] = {}
-        self._callbacks: dict[int, list[Callable[[], None]]] = {}
+        self._callbacks = Callbacks()
         self._lock = threading.Lock()
         self._closed = False
         self._owner = os.getpid()
@@ -236,8 +185,7 @@ class Environment:
         """
         if process._environment is not self:
             return False
-        if process.is_running() and not self._closed:
-            self._engine.stop(process._ticket, timeout)
+        self._begin_to_stop(process._ticket, timeout)
         process.wait()
         return True
 
@@ -398,18 +346,12 @@ class Environment:
         with self._lock:
             self._unclaimed.pop(ticket.id, None)
 
-    def _call_when_settled(self, ticket: _core.Ticket, callback: Callable[[], None]) -> None:
-        with self._lock:
-            self._callbacks.setdefault(ticket.id, []).append(callback)
-            watched = ticket.watch()
-        if not watched:
-            self._run_callbacks(ticket.id)
+    def _call_when(self, ticket: _core.Ticket, until: Literal["reply", "end"], function: Callable[[], None]) -> None:
+        self._callbacks.add(ticket, until, function)
 
-    def _run_callbacks(self, ident: int) -> None:
-        with self._lock:
-            callbacks = self._callbacks.pop(ident, [])
-        for callback in callbacks:
-            callback()
+    def _begin_to_stop(self, ticket: _core.Ticket, grace: float) -> None:
+        if ticket.end() is None and not self._closed:
+            self._engine.stop(ticket, grace)
 
 
 def _show_output(pump: _core.Pump, environment: weakref.ref[Environment]) -> None:
@@ -419,7 +361,7 @@ def _show_output(pump: _core.Pump, environment: weakref.ref[Environment]) -> Non
         if fd is not None:
             show(sys.stdout if fd == 1 else sys.stderr, name, lines)
         elif (alive := environment()) is not None:
-            alive._run_callbacks(ident)
+            alive._callbacks.run(ident)
             del alive
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 from firehot import _call, _core
@@ -162,7 +162,7 @@ class IsolatedProcess(Generic[T]):
             except RuntimeError:
                 return  # The loop was closed in between.
 
-        self._when_settled(tell)
+        self._call_when("reply", tell)
         yield from done.__await__()
         return self.result()
 
@@ -172,8 +172,9 @@ class IsolatedProcess(Generic[T]):
         state = "running" if self.is_running() else f"ended with {code}"
         return f"<IsolatedProcess {self.process_name!r} pid={self.pid} {state}>"
 
-    def _when_settled(self, callback: Callable[[], None]) -> None:
-        self._environment._call_when_settled(self._ticket, callback)
+    def _call_when(self, until: Literal["reply", "end"], callback: Callable[[], None]) -> None:
+        """Calls a function when there is a reply (or the end), or the end; it must not take long."""
+        self._environment._call_when(self._ticket, until, callback)
 
     def _outcome(self) -> object:
         reply = self._ticket.reply()

@@ -20,11 +20,12 @@ from firehot import _core
 
 _COMMAND = """\
 import json, os, sys
-from firehot import _core
+from firehot import _core, _run
 sys.path[:] = []
 given = json.loads(sys.argv[1])
 given["code"] = given["code"].encode()
 given["args"] = sys.argv[2:]
+given["descriptors"] = _run.handed_down()
 os._exit(_core.client_run(given))
 """
 
@@ -62,6 +63,7 @@ class Office:
             "target": target,
             "code": "",
             "options": [],
+            "words": [],
             "path": sys.path[1:],
             "asked": "run",
             "watch": False,

@@ -1,4 +1,4 @@
-"""Fixtures: nothing may outlive a test; packages and scripts to throw away."""
+"""Fixtures: nothing may outlive a test; packages and scripts to throw away. Which process runs what."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -33,6 +34,35 @@ _PATIENCE = 2.0
 for ignored in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(ignored, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# -- several processes of pytest -----------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile`, all that builds Rust runs in one process: cargo builds pyo3 there once for all of it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "rust" if _builds_rust(file) else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes one process long begins first, so that the others have something to do until its end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not _builds_rust(item.nodeid) and "test_scan_against_ast" not in item.nodeid)
+
+
+def _builds_rust(nodeid: str) -> bool:
+    return "/test_rust_" in nodeid
+
+
+# -- fixtures ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)

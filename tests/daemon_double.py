@@ -1,7 +1,8 @@
 """A daemon as the client sees one, for tests of the client alone: it runs real interpreters, each started anew.
 
 It is put where the client looks for `firehot/_daemon.py`. What it answers is in `answer` of the project's folder: "run"
-(by default), "cold TEXT", "quiet TEXT", "mismatch", "nothing" (takes the request, and says nothing), "end".
+(by default), "cold TEXT", "quiet TEXT", "mismatch", "nothing" (takes the request, and says nothing), "end", "ready"
+(agrees, and then says nothing).
 """
 
 import array
@@ -112,6 +113,11 @@ def _serve(connection, path, root):
         os._exit(0)
     elif answer == "end":
         os._exit(0)
+    elif answer == "ready":
+        frames.send(type="ready")
+        assert frames.read()[0]["type"] == "go"
+        open(os.path.join(root, "agreed"), "w").close()
+        frames.read()
     elif answer == "nothing":
         frames.read()
     else:
@@ -130,7 +136,8 @@ def _run(frames, header, body):
     found = {}
     for name, count in header["sections"]:
         found[name], strings = strings[:count], strings[count:]
-    assert strings == [b""] and len(frames.descriptors) == 3
+    numbers = [0, 1, 2, *header["descriptors"]]
+    assert strings == [b""] and len(frames.descriptors) == len(numbers)
     target = found["target"][0]
     what = {
         "script": [target],
@@ -149,10 +156,11 @@ def _run(frames, header, body):
                 fd = os.open(header["terminal"], os.O_RDWR)
                 fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
                 os.close(fd)
-            for number, descriptor in enumerate(frames.descriptors):
+            # Out of each other's way first.
+            moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 300) for descriptor in (*frames.descriptors, tell)]
+            os.closerange(3, 300)
+            for number, descriptor in zip(numbers, moved[:-1], strict=True):
                 os.dup2(descriptor, number)
-            os.closerange(3, tell)
-            os.closerange(tell + 1, 256)
             os.umask(header["umask"])
             os.chdir(found["cwd"][0])
             for number in header["ignored"]:

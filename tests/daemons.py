@@ -109,6 +109,19 @@ class Desk:
         daemons: list[dict[str, Any]] = self.json("status")["daemons"]
         return daemons
 
+    def living(self) -> list[int]:
+        """The processes that hold a lock; asks nobody."""
+        return [pid for lock in self.locks() if (pid := _holder(lock)) is not None]
+
+    def locks(self) -> list[Path]:
+        """The files of all daemons there were."""
+        return sorted(self._runtime.glob("firehot/*.lock"))
+
+    def left(self) -> list[str]:
+        """What lies where daemons are, but for what one leaves there for the next."""
+        kept = (".lock", ".log", ".why")
+        return sorted(path.name for path in self._runtime.glob("firehot/*") if path.suffix not in kept)
+
     def logs(self) -> str:
         """The ends of the logs of all daemons there were."""
         texts = (path.read_text("utf-8", "replace") for path in self._runtime.glob("firehot/*.log"))

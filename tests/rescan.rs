@@ -285,3 +285,22 @@ fn two_names_of_a_file_that_are_parted_count_as_two_files() {
         assert_eq!(modules(&scan.imports)[2..], ["two", "one"]);
     }
 }
+
+#[test]
+fn a_broken_file_that_nobody_imports_any_more_is_told_of_no_more() {
+    let project = Project::new(&[
+        ("root/app/__init__.py", "import helper\n"),
+        ("root/helper.py", ""),
+    ]);
+    let mut scanner = Scanner::new(request(&project));
+    let mut told_of = Scanner::new(request(&project));
+    scanner.scan().unwrap();
+    told_of.scan().unwrap();
+    let names = ["root/app/__init__.py", "root/helper.py"];
+    project.write(names[0], "import one\n");
+    project.write(names[1], "x = (1,\nimport two\n");
+    let changed = names.iter().map(|name| project.path(name)).collect();
+    for scan in [scanner.scan().unwrap(), told_of.rescan(&changed).unwrap()] {
+        assert_eq!(scan.problems, []);
+    }
+}

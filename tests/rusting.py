@@ -187,10 +187,7 @@ def file(value: object, more: str = "") -> str:
 
 def manifest(name: str, more: str = "") -> str:
     """The Cargo.toml of a marked crate that is written with pyo3."""
-    return (
-        f'# firehot\n[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n'
-        f'[lib]\ncrate-type = ["cdylib"]\n[dependencies]\n{PYO3}\n{more}'
-    )
+    return raw_manifest(name, f"{PYO3}\n{more}")
 
 
 def library(name: str, value: object, more: str = "") -> str:
@@ -201,6 +198,76 @@ def library(name: str, value: object, more: str = "") -> str:
         f"#[pymodule]\nmod {name} {{\n    use super::*;\n"
         f"    #[pyfunction]\n    fn value() -> i64 {{ {value} }}\n}}\n"
     )
+
+
+_RAW = """use std::ffi::{c_char, c_int, c_longlong, c_void, CStr};
+use std::mem::transmute;
+use std::ptr::null;
+<more>
+
+#[repr(C)]
+struct Method {
+    name: *const c_char,
+    call: usize,
+    flags: c_int,
+    doc: *const c_char,
+}
+
+#[repr(C)]
+struct Definition {
+    head: [usize; 5],
+    name: *const c_char,
+    doc: *const c_char,
+    size: isize,
+    methods: *mut Method,
+    slots_and_rest: [usize; 4],
+}
+
+extern "C" {
+    fn dlsym(library: isize, name: *const c_char) -> *const c_void;
+}
+
+// Found as it runs: linking with what the interpreter has is different on each system.
+fn find(name: &CStr) -> *const c_void {
+    unsafe { dlsym(if cfg!(target_os = "macos") { -2 } else { 0 }, name.as_ptr()) }
+}
+
+extern "C" fn call(_: *mut c_void, _: *mut c_void) -> *mut c_void {
+    let number: extern "C" fn(c_longlong) -> *mut c_void = unsafe { transmute(find(c"PyLong_FromLongLong")) };
+    number(<value>)
+}
+
+#[no_mangle]
+pub extern "C" fn PyInit_<name>() -> *mut c_void {
+    let methods = Box::leak(Box::new([
+        Method { name: c"value".as_ptr(), call: call as *const () as usize, flags: 4, doc: null() },
+        Method { name: null(), call: 0, flags: 0, doc: null() },
+    ]));
+    let definition = Box::leak(Box::new(Definition {
+        head: [1, 0, 0, 0, 0],
+        name: c"<name>".as_ptr(),
+        doc: null(),
+        size: -1,
+        methods: methods.as_mut_ptr(),
+        slots_and_rest: [0; 4],
+    }));
+    let create: extern "C" fn(*mut Definition, c_int) -> *mut c_void = unsafe { transmute(find(c"PyModule_Create2")) };
+    create(definition, 1013)
+}
+"""
+
+
+def raw_manifest(name: str, more: str = "") -> str:
+    """As `manifest`, of a crate without pyo3: built in no time."""
+    return (
+        f'# firehot\n[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n'
+        f'[lib]\ncrate-type = ["cdylib"]\n[dependencies]\n{more}'
+    )
+
+
+def raw_library(name: str, value: object, more: str = "") -> str:
+    """Its src/lib.rs, with the function of `library`."""
+    return _RAW.replace("<name>", name).replace("<value>", str(value)).replace("<more>", more)
 
 
 def plain(name: str, value: object) -> dict[str, str]:

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -226,6 +227,17 @@ class Scripts:
             finally:
                 if process.poll() is None:
                     process.kill()
+
+
+def at_terminal(command: str, *arguments: str, **options: Any) -> Any:
+    """Starts a command at a terminal of its own: pexpect's `spawn`."""
+    import pexpect
+
+    with warnings.catch_warnings():
+        # In a process with threads, as those of pytest-xdist, its fork is warned of from 3.12 on; with `-W error` it
+        # fails on 3.15, when the other process is there already.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return pexpect.spawn(command, [*arguments], **{"encoding": "utf-8", "timeout": DEADLINE, **options})
 
 
 def read_line(process: subprocess.Popen[str]) -> str:

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -25,9 +25,11 @@ pub(super) struct RequestDict {
     code: Vec<u8>,
     args: Vec<OsString>,
     options: Vec<OsString>,
+    words: Vec<OsString>,
     path: Vec<OsString>,
     asked: String,
     watch: bool,
+    descriptors: Vec<i32>,
 }
 
 #[derive(FromPyObject)]
@@ -66,8 +68,14 @@ pub(super) fn client_run(py: Python<'_>, request: RequestDict) -> PyResult<i32> 
     let outcome = match py.detach(|| run(&request)) {
         // Python alone does not find what is written in Rust: the template is waited for.
         Outcome::Cold { quiet: true, .. } if py.detach(|| has_extensions(&request)) => {
-            warm(py, &request)?;
-            py.detach(|| run(&request))
+            match warm(py, &request) {
+                Ok(_) => py.detach(|| run(&request)),
+                Err(error) if error.is_instance_of::<PyException>(py) => Outcome::Cold {
+                    reason: error.value(py).to_string(),
+                    quiet: false,
+                },
+                Err(interrupt) => return Err(interrupt),
+            }
         }
         outcome => outcome,
     };
@@ -244,9 +252,11 @@ impl RequestDict {
             code: self.code,
             args: self.args,
             options: self.options,
+            words: self.words,
             path: self.path,
             asked: self.asked,
             watch: self.watch,
+            descriptors: self.descriptors,
             ignored: ignored(py)?,
             build: client_build(py)?,
         })

@@ -70,8 +70,8 @@ impl PyConnection {
         }))
     }
 
-    fn take_stdio(&self) -> Option<PyStdio> {
-        let stdio = self.0.take_stdio()?;
+    fn take_stdio(&self, count: usize) -> Option<PyStdio> {
+        let stdio = self.0.take_stdio(count)?;
         Some(PyStdio(Mutex::new(Some(Arc::new(stdio)))))
     }
 
@@ -85,7 +85,7 @@ impl PyConnection {
     }
 }
 
-/// A client's stdin, stdout and stderr, until they are let go.
+/// A client's stdin, stdout, stderr and further descriptors, until they are let go.
 #[pyclass(frozen, name = "Stdio", module = "firehot._core")]
 pub(super) struct PyStdio(Mutex<Option<Arc<Stdio>>>);
 

@@ -1,124 +1,26 @@
 //! `_core.Engine`: one environment, as Python drives it.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::caller::Attendant;
 use super::daemon::PyStdio;
+use super::pump::PyPump;
 use super::ticket::{limit, PyTicket};
+use super::values::{came, launch_from, BroughtTuple, PolicyDict, ReportTuple, ScanDict};
 use super::watch::PyWatch;
-use crate::environment::{Call, Caller, Config, Environment, Opened, Warm};
+use crate::environment::{Call, Caller, Config, Environment, Opened, Report, Warm};
 use crate::error::Error;
-use crate::scan::{ScanRequest, Scanner};
+use crate::scan::Scanner;
+use crate::stamp::os_text;
 use crate::supervisor::dispatcher::Exec;
-use crate::supervisor::output::{Mode, Stream};
-use crate::supervisor::pump::{Pump, Task};
-use crate::supervisor::template::{Launch, TemplateId};
-
-/// Executable, arguments, environment, cwd, path: see `firehot/_host.py`.
-type LaunchTuple = (
-    PathBuf,
-    Vec<OsString>,
-    Vec<(OsString, OsString)>,
-    PathBuf,
-    Vec<PathBuf>,
-);
-
-fn launch_from(value: &Bound<'_, PyAny>) -> PyResult<Launch> {
-    let (executable, arguments, environment, cwd, path): LaunchTuple = value.extract()?;
-    Ok(Launch {
-        executable,
-        arguments,
-        environment,
-        cwd,
-        path,
-    })
-}
-
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub(super) struct ScanDict {
-    package: String,
-    locations: Vec<PathBuf>,
-    own_folders: Vec<PathBuf>,
-    only_reached: bool,
-    modules: Vec<(String, PathBuf)>,
-    first_party: Vec<String>,
-    watched: Vec<PathBuf>,
-    ignored: Vec<String>,
-    preload: Vec<String>,
-    sys_path: Vec<PathBuf>,
-    site_folders: Vec<PathBuf>,
-    builtin_modules: Vec<String>,
-    stdlib_modules: Vec<String>,
-}
-
-/// How templates are judged.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct PolicyDict {
-    import_timeout: f64,
-    native_variables: Vec<String>,
-    leave_out: Vec<(String, String)>,
-    safe: Vec<String>,
-    python: String,
-    spares: usize,
-    cache: Option<PathBuf>,
-    learn: bool,
-    warm_first_party: bool,
-    watch: bool,
-    must_poll: bool,
-}
-
-impl From<ScanDict> for ScanRequest {
-    fn from(scan: ScanDict) -> Self {
-        Self {
-            package: scan.package,
-            locations: scan.locations,
-            own_folders: scan.own_folders,
-            only_reached: scan.only_reached,
-            modules: scan.modules,
-            first_party: scan.first_party,
-            watched: scan.watched,
-            ignored: scan.ignored,
-            preload: scan.preload,
-            sys_path: scan.sys_path,
-            site_folders: scan.site_folders,
-            builtin_modules: scan.builtin_modules,
-            stdlib_modules: scan.stdlib_modules,
-        }
-    }
-}
-
-/// A module's name, why it is skipped, and where it is imported.
-type SkippedTuple = (String, String, Vec<(PathBuf, u32, String)>);
-
-/// Module, microseconds, and whether it was learned; what is skipped; package and verdict.
-type ReportTuple = (
-    Vec<(String, u64, bool)>,
-    Vec<SkippedTuple>,
-    BTreeMap<String, String>,
-);
-
-/// Module, microseconds of it and of parts of it, bytes, whether it was learned, where it is imported, and what came with it at whose word.
-type BroughtTuple = (
-    String,
-    Vec<(String, u64)>,
-    Option<u64>,
-    bool,
-    Vec<(PathBuf, u32, String)>,
-    Vec<(String, Option<String>)>,
-);
-
-/// A child's id and name, where to write (none: tell those who asked about it), and the lines.
-type TaskTuple<'py> = (u64, String, Option<u8>, Bound<'py, PyBytes>);
+use crate::supervisor::output::Mode;
+use crate::supervisor::pump::Pump;
+use crate::supervisor::template::TemplateId;
 
 /// Each source file that a scan comes to, with those of the project that it imports anywhere.
 #[pyfunction]
@@ -283,12 +185,9 @@ impl Engine {
         Ok(py.detach(|| self.environment.differs(&launch)))
     }
 
-    fn report(&self, py: Python<'_>) -> PyResult<ReportTuple> {
-        let report = py.detach(|| {
-            let attendant = Attendant::new(&self.setup);
-            let report = self.environment.report(&attendant);
-            attendant.convert(report)
-        })?;
+    #[pyo3(signature = (patience = None))]
+    fn report(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<ReportTuple> {
+        let report = self.reported(py, patience)?;
         let skipped = report
             .skipped
             .into_iter()
@@ -306,22 +205,29 @@ impl Engine {
         Ok((modules.collect(), skipped, report.verdicts))
     }
 
-    fn imports(&self, py: Python<'_>) -> PyResult<Vec<BroughtTuple>> {
-        let report = py.detach(|| {
-            let attendant = Attendant::new(&self.setup);
-            let report = self.environment.report(&attendant);
-            attendant.convert(report)
-        })?;
+    #[pyo3(signature = (patience = None))]
+    fn imports(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Vec<BroughtTuple>> {
+        let report = self.reported(py, patience)?;
         let told = report.brought.into_iter().map(|each| {
             let sites = each.sites.into_iter();
             let lines = sites.map(|site| (site.file, site.line, site.text));
+            let effects = each.effects.iter();
+            let effects = effects.map(|effect| {
+                let by = effect
+                    .importer
+                    .clone()
+                    .unwrap_or_else(|| effect.name.clone());
+                (effect.kind.clone(), effect.detail.clone(), by)
+            });
             (
                 each.module,
                 each.loaded,
                 each.memory,
                 each.is_learned,
                 lines.collect(),
-                each.modules.to_vec(),
+                each.modules.iter().map(came).collect(),
+                each.files.iter().map(|text| os_text(text)).collect(),
+                effects.collect(),
             )
         });
         Ok(told.collect())
@@ -331,10 +237,12 @@ impl Engine {
         py.detach(|| Ok(self.environment.levels()?))
     }
 
-    fn last_rebuild(&self, py: Python<'_>) -> PyResult<Option<String>> {
+    #[pyo3(signature = (patience = None))]
+    fn last_rebuild(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Option<String>> {
+        let patience = limit(patience)?;
         py.detach(|| {
             let attendant = Attendant::new(&self.setup);
-            let reason = self.environment.last_rebuild(&attendant);
+            let reason = self.environment.last_rebuild(&attendant, patience);
             attendant.convert(reason)
         })
     }
@@ -367,37 +275,16 @@ impl Engine {
     }
 }
 
-/// What the output thread holds: not the engine, which has to end when nobody else holds it.
-#[pyclass(frozen, name = "Pump", module = "firehot._core")]
-pub(super) struct PyPump(Pump);
-
-#[pymethods]
-impl PyPump {
-    fn next_task<'py>(&self, py: Python<'py>) -> Option<TaskTuple<'py>> {
-        Some(match py.detach(|| self.0.next())? {
-            Task::Write {
-                ticket,
-                stream,
-                lines,
-            } => {
-                let fd = match stream {
-                    Stream::Stdout => 1,
-                    Stream::Stderr => 2,
-                };
-                let lines = PyBytes::new(py, &lines);
-                (ticket.id.0, ticket.name.clone(), Some(fd), lines)
-            }
-            Task::Notify(ticket) => (
-                ticket.id.0,
-                ticket.name.clone(),
-                None,
-                PyBytes::new(py, b""),
-            ),
+impl Engine {
+    fn reported(&self, py: Python<'_>, patience: Option<f64>) -> PyResult<Report> {
+        let patience = limit(patience)?;
+        py.detach(|| {
+            let attendant = Attendant::new(&self.setup);
+            let report = self.environment.report(&attendant, patience);
+            attendant.convert(report)
         })
     }
-}
 
-impl Engine {
     fn wait_done(&self, limit: Option<Duration>, caller: &dyn Caller) -> Result<bool, Error> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {

@@ -9,9 +9,11 @@ mod daemon;
 mod engine;
 mod errors;
 mod logging;
+mod pump;
 mod rust_cache;
 mod rust_ext;
 mod ticket;
+mod values;
 mod watch;
 
 use pyo3::prelude::*;
@@ -52,7 +54,7 @@ fn imports_of_py<'py>(py: Python<'py>, source: &[u8]) -> PyResult<Bound<'py, PyL
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
-    module.add_class::<engine::PyPump>()?;
+    module.add_class::<pump::PyPump>()?;
     module.add_class::<ticket::PyTicket>()?;
     module.add_class::<watch::PyWatch>()?;
     module.add_function(wrap_pyfunction!(watch::watch_folder, module)?)?;

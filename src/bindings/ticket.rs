@@ -51,6 +51,14 @@ pub(super) fn limit(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     }
 }
 
+fn point(until: &str) -> PyResult<Until> {
+    match until {
+        "reply" => Ok(Until::Reply),
+        "end" => Ok(Until::End),
+        _ => Err(PyValueError::new_err("wait until 'reply' or 'end'")),
+    }
+}
+
 #[pymethods]
 impl PyTicket {
     #[getter]
@@ -118,11 +126,7 @@ impl PyTicket {
 
     #[pyo3(signature = (until, timeout=None))]
     fn wait(&self, py: Python<'_>, until: &str, timeout: Option<f64>) -> PyResult<bool> {
-        let until = match until {
-            "reply" => Until::Reply,
-            "end" => Until::End,
-            _ => return Err(PyValueError::new_err("wait until 'reply' or 'end'")),
-        };
+        let until = point(until)?;
         let limit = limit(timeout)?;
         py.detach(|| {
             let attendant = Attendant::without_template();
@@ -135,8 +139,8 @@ impl PyTicket {
         Ok(self.dispatcher.signal(self.ticket.id, number)?)
     }
 
-    fn watch(&self) -> PyResult<bool> {
-        Ok(self.ticket.watch()?)
+    fn watch(&self, until: &str) -> PyResult<bool> {
+        Ok(self.ticket.watch(point(until)?)?)
     }
 
     fn claim(&self) {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 use clap_complete::Shell;
@@ -52,6 +53,17 @@ pub struct Words {
         allow_hyphen_values = true
     )]
     pub words: Vec<OsString>,
+}
+
+/// How `firehot imports` reports.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct ImportsArguments {
+    /// Print JSON [default: text]
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// Write a page for the browser to this file [default: print text]
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 /// The one option of those that report.

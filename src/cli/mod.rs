@@ -6,17 +6,21 @@
 mod daemon;
 mod python;
 mod rust;
+mod serve;
 
 use std::ffi::OsString;
 use std::iter;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use self::daemon::{Completion, PytestArguments, Report, RunArguments, Stop, Words};
+pub use self::daemon::{
+    Completion, ImportsArguments, PytestArguments, Report, RunArguments, Stop, Words,
+};
 pub use self::python::{read, Line, Target};
 pub use self::rust::{CacheCommand, RustCommand, SiteCommand};
+pub use self::serve::{GenerationArguments, Interface, ServeArguments};
 
-/// Start large Python projects in milliseconds, over and over, while their code is being edited.
+/// Start large Python projects in milliseconds, while their code is being edited.
 #[derive(Debug, PartialEq, Eq, Parser)]
 #[command(
     name = "firehot",
@@ -38,6 +42,11 @@ pub enum Command {
     Run(RunArguments),
     /// Run pytest with what tests and plug-ins import done
     Pytest(PytestArguments),
+    /// Serve an ASGI or WSGI application, and each save of its code
+    Serve(ServeArguments),
+    /// One process of `firehot serve`, which starts it
+    #[command(hide = true)]
+    Generation(GenerationArguments),
     /// Open a Python prompt (IPython where it is installed)
     Shell,
     /// Build the template of a program before its first run
@@ -46,7 +55,7 @@ pub enum Command {
     )]
     Warm(Words),
     /// Tell what is preloaded here, what it costs and who imports it
-    Imports(Report),
+    Imports(ImportsArguments),
     /// Tell why the last runs were warm or cold
     Why(Report),
     /// Tell whether firehot is worth it here, and what stands in its way
@@ -76,8 +85,15 @@ A PROGRAM is a script, a folder or an archive, `-m MODULE`, `-c CODE`, or
 /// The completion script for a shell.
 #[must_use]
 pub fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+    let whole = Arguments::command();
+    // A script names what is hidden, too.
+    let shown = whole.get_subcommands().filter(|one| !one.is_hide_set());
+    let mut told = clap::Command::new("firehot")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .subcommands(shown.cloned());
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "firehot", &mut script);
+    clap_complete::generate(shell, &mut told, "firehot", &mut script);
     script
 }
 
@@ -206,6 +222,10 @@ mod tests {
             "rust build --jobs 0",
             "rust build --jobs x",
             "rust status --force",
+            "serve",
+            "serve app:app --interface odd",
+            "serve app:app --root-path /api",
+            "generation app:app",
             "rust cache info --user",
         ] {
             let answer = parsed(line).unwrap_err();

@@ -12,6 +12,8 @@ const FLAGS: &[u8] = b"bBdEIOPqRsSu";
 const WITH_WORD: &[u8] = b"WX";
 /// What an interpreter does instead of running a program, or around it, which a child can't.
 const COLD: &[u8] = b"ixv";
+/// What `-X` has an interpreter tell of its whole life, from its first import on, or map for a profiler.
+const COLD_X: &[&str] = &["importtime", "perf", "perf_jit", "showrefcount"];
 /// Such an option with its word.
 const LONG_WITH_WORD: &str = "--check-hash-based-pycs";
 
@@ -110,6 +112,10 @@ pub fn read(words: &[OsString]) -> Line {
             let Some(value) = value else {
                 return python(None);
             };
+            if *letter == b'X' && is_cold_x(&value) {
+                let value = value.to_string_lossy();
+                return python(Some(format!("-X {value} is for an interpreter of its own")));
+            }
             if !is_program {
                 options.push(option(*letter, value.as_bytes()));
                 break;
@@ -138,6 +144,12 @@ fn option(letter: u8, value: &[u8]) -> OsString {
     let mut bytes = vec![b'-', letter];
     bytes.extend(value);
     OsString::from_vec(bytes)
+}
+
+fn is_cold_x(value: &OsStr) -> bool {
+    let text = value.to_string_lossy();
+    let name = text.split_once('=').map_or(&*text, |(name, _)| name);
+    COLD_X.contains(&name)
 }
 
 /// `package.module:function`, unless a file has that name.
@@ -218,7 +230,13 @@ mod tests {
             let expected = Line::Python { reason: None };
             assert_eq!(read(&words(line)), expected, "{line}");
         }
-        for line in ["-i a.py", "-Bi -m a", "-x a.py"] {
+        for line in [
+            "-i a.py",
+            "-Bi -m a",
+            "-x a.py",
+            "-Ximporttime a.py",
+            "-X importtime=2 a.py",
+        ] {
             let Line::Python { reason: Some(_) } = read(&words(line)) else {
                 panic!("{line}");
             };

@@ -16,13 +16,8 @@ pub(super) enum Care {
 /// What a process does with a signal.
 #[cfg(target_os = "linux")]
 pub(super) fn care_of(pid: i32, signal: i32) -> Care {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let has = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let mask = u64::from_str_radix(line.trim(), 16).ok()?;
-        Some(mask >> (signal - 1) & 1 == 1)
-    };
-    match (has("SigIgn:"), has("SigCgt:")) {
+    let status = Status::of(pid);
+    match (status.has("SigIgn:", signal), status.has("SigCgt:", signal)) {
         (Some(true), _) => Care::Ignores,
         (Some(false), Some(false)) => Care::Default,
         _ => Care::Handles,
@@ -33,6 +28,51 @@ pub(super) fn care_of(pid: i32, signal: i32) -> Care {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn care_of(_pid: i32, _signal: i32) -> Care {
     Care::Handles
+}
+
+/// Whether a process may not have handled a signal yet that it was sent: it runs, or has not got it. False where nobody
+/// can tell.
+#[cfg(target_os = "linux")]
+pub(super) fn is_at_work(pid: i32, signal: i32) -> bool {
+    let status = Status::of(pid);
+    let runs = status
+        .value("State:")
+        .is_some_and(|state| state.starts_with('R'));
+    let waits = ["SigPnd:", "ShdPnd:"]
+        .iter()
+        .any(|name| status.has(name, signal) == Some(true));
+    runs || waits
+}
+
+/// Whether a process may not have handled a signal yet that it was sent: it runs, or has not got it. False where nobody
+/// can tell.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_at_work(_pid: i32, _signal: i32) -> bool {
+    false
+}
+
+/// What the system tells of a process; nothing when it is gone.
+#[cfg(target_os = "linux")]
+struct Status(String);
+
+#[cfg(target_os = "linux")]
+impl Status {
+    fn of(pid: i32) -> Self {
+        Self(std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    }
+
+    /// Whether a signal is in the mask of this name.
+    fn has(&self, name: &str, signal: i32) -> Option<bool> {
+        let mask = u64::from_str_radix(self.value(name)?, 16).ok()?;
+        Some(mask >> (signal - 1) & 1 == 1)
+    }
 }
 
 /// Whether nobody in this session could make this process go on: then the kernel stops nobody by a terminal's signal,

@@ -1,7 +1,7 @@
-//! The client's end of the connection: frames out, frames in, three descriptors with one of them. Never blocks.
+//! The client's end of the connection: frames out, frames in, descriptors with one of them. Never blocks.
 
 use std::io::{self, IoSlice, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -45,9 +45,6 @@ pub(super) struct Link {
     open: bool,
 }
 
-/// Descriptors that travel with the bytes.
-pub(super) type Stdio<'s> = [BorrowedFd<'s>; 3];
-
 impl Link {
     /// Connects at once or not at all.
     ///
@@ -78,12 +75,11 @@ impl Link {
     ///
     /// # Errors
     /// It takes nothing: the daemon has gone, or has not read what it was sent.
-    pub(super) fn hand_over(&mut self, bytes: &[u8], stdio: Stdio<'_>) -> io::Result<()> {
+    pub(super) fn hand_over(&mut self, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
         if self.wants_to_write() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let raw = stdio.map(|fd| fd.as_raw_fd());
-        let rights = [ControlMessage::ScmRights(&raw)];
+        let rights = [ControlMessage::ScmRights(descriptors)];
         let whole = [IoSlice::new(bytes)];
         let socket = self.stream.as_raw_fd();
         let sent = sendmsg::<UnixAddr>(socket, &whole, &rights, QUIET, None)?;

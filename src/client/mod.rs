@@ -28,7 +28,7 @@ mod terminal;
 mod typed;
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -55,6 +55,8 @@ use crate::cache;
 
 /// Spoken by client and daemon of this version.
 pub const PROTOCOL: u32 = 1;
+/// Above the standard ones: Linux lets 253 travel in one message (SCM_MAX_FD).
+const MOST_DESCRIPTORS: usize = 250;
 /// The exit status of a program that nobody can tell the end of, as of one that was killed by SIGKILL.
 const LOST: i32 = 137;
 
@@ -136,13 +138,16 @@ fn reach(request: &Request, place: &Place) -> Result<Outcome, Unreached> {
         .map_err(Unreached::loud)?;
     let signals = Signals::catch(&request.ignored).map_err(failed("signals can't be caught"))?;
     link.push(&frames);
-    match Session::new(link, signals, terminal).run() {
+    match Session::new(link, signals, terminal, request.descriptors.clone()).run() {
         End::Exited(status) if status < 0 => Ok(Outcome::Killed(-status)),
         End::Exited(status) => Ok(Outcome::Status(status)),
         End::Killed(signal) => Ok(Outcome::Killed(signal)),
         End::Cold { reason, quiet } => Ok(cold(reason, quiet)),
         End::Unreached(reason) => Err(Unreached::loud(reason)),
-        End::Mismatch => Err(begin(request, place, "the daemon was another version's")),
+        End::Mismatch(reason) => {
+            let reason = reason.unwrap_or_else(|| "the daemon was another version's".into());
+            Err(begin(request, place, &reason))
+        }
         End::Lost(what) => {
             let what = what.unwrap_or_else(|| "the daemon ended while the program ran".into());
             let log = place.log.display();
@@ -165,9 +170,11 @@ fn check(request: &Request) -> Result<(), String> {
     if std::env::var_os("LISTEN_FDS").is_some() {
         return Err("LISTEN_FDS: sockets were handed to this process".into());
     }
-    let named = request.args.iter().chain([&request.target]);
-    if let Some(name) = named.filter_map(|arg| descriptor_in(arg)).next() {
-        return Err(format!("{name} is a descriptor of this process"));
+    let others = request.descriptors.len();
+    if others > MOST_DESCRIPTORS {
+        return Err(format!(
+            "{others} descriptors are more than can be handed on"
+        ));
     }
     if request
         .options
@@ -179,20 +186,8 @@ fn check(request: &Request) -> Result<(), String> {
     Ok(())
 }
 
-/// A path that means a descriptor above the three that travel: `<(command)` of a shell is one.
-fn descriptor_in(arg: &OsStr) -> Option<&str> {
-    let name = arg.to_str()?;
-    let number = ["/dev/fd/", "/proc/self/fd/"]
-        .iter()
-        .find_map(|folder| name.strip_prefix(folder))?;
-    number
-        .parse::<u32>()
-        .is_ok_and(|number| number > 2)
-        .then_some(name)
-}
-
 /// Starts a daemon that makes itself ready for this; the run that finds none is cold.
-fn begin(request: &Request, place: &Place, reason: &'static str) -> Unreached {
+fn begin(request: &Request, place: &Place, reason: &str) -> Unreached {
     // The second time in a row, somebody has to hear of what the first one has died of.
     let wait = if cache::read(&place.why).is_ok_and(|note| says(&note, reason)) {
         Wait::Listening

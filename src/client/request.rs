@@ -1,6 +1,7 @@
 //! What a client says to a daemon, as frames. Knows the command, not how it is run.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -43,9 +44,11 @@ pub struct Request {
     pub args: Vec<OsString>,
     /// Python's own options.
     pub options: Vec<OsString>,
+    /// All that stood behind `python`, as it was typed; nothing where python has no such words for it.
+    pub words: Vec<OsString>,
     /// `sys.path` without the script's folder; nothing where the options change it.
     pub path: Vec<OsString>,
-    /// The command: "run", "pytest", "shell".
+    /// The command: "run", "debugpy", "pytest", "shell".
     pub asked: String,
     /// Whether it is run again on each save.
     pub watch: bool,
@@ -53,6 +56,8 @@ pub struct Request {
     pub ignored: Vec<i32>,
     /// Which build of firehot this is.
     pub build: String,
+    /// The descriptors above the standard ones that the program would inherit.
+    pub descriptors: Vec<RawFd>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +81,7 @@ struct Run<'r> {
     terminal: Option<String>,
     asked: &'r str,
     watch: bool,
+    descriptors: &'r [RawFd],
     sections: Vec<(&'static str, usize)>,
 }
 
@@ -123,6 +129,7 @@ impl Request {
         body.add("code", [self.code.as_slice()]);
         body.add("cwd", [cwd.as_os_str().as_bytes()]);
         body.add("args", self.args.iter().map(|arg| arg.as_bytes()));
+        body.add("words", self.words.iter().map(|word| word.as_bytes()));
         body.add_variables();
         body.add("path", self.path.iter().map(|entry| entry.as_bytes()));
         body.add("executable", [self.executable.as_os_str().as_bytes()]);
@@ -141,6 +148,7 @@ impl Request {
             terminal: terminal.map(|name| name.display().to_string()),
             asked: &self.asked,
             watch: self.watch,
+            descriptors: &self.descriptors,
             sections: body.sections,
         };
         let mut bytes = hello(&self.build);
@@ -153,6 +161,10 @@ impl Request {
     #[must_use]
     pub fn cold_command(&self) -> Vec<OsString> {
         let mut command = vec![self.executable.clone().into_os_string()];
+        if !self.words.is_empty() {
+            command.extend(self.words.iter().cloned());
+            return command;
+        }
         command.extend(self.options.iter().cloned());
         match self.kind {
             Kind::Script => command.push(self.target.clone()),
@@ -231,11 +243,13 @@ pub(super) mod tests {
             code: b"pass".to_vec(),
             args: args.iter().map(OsString::from).collect(),
             options: vec!["-X".into(), "dev".into()],
+            words: Vec::new(),
             path: vec!["/a".into(), OsString::from_vec(vec![b'/', 0xff])],
             asked: "run".into(),
             watch: false,
             ignored: vec![1],
             build: "0+0+0".into(),
+            descriptors: Vec::new(),
         }
     }
 
@@ -255,6 +269,9 @@ pub(super) mod tests {
             call.ends_with("sys.exit(m('pkg.mod').run()) -v x"),
             "{call}"
         );
+        let mut typed = request(Kind::Module, "pkg.mod", &["x"]);
+        typed.words = ["-BXdev", "-mpkg.mod", "x"].map(OsString::from).to_vec();
+        assert_eq!(typed.cold_command()[1..], typed.words);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! One run, from the request to the end: a loop over the socket, the signals and both terminals. Decides nothing else.
 //!
 //! The program is begun by a hand-shake: the daemon says `ready`, the client answers `go`, and until then it may turn
-//! away and run the program itself. So a daemon that answers too late never runs what was run cold already. stdin, stdout
-//! and stderr travel with `go`: what lies unread in the socket of a daemon that hangs would hold a pipe open for ever.
+//! away and run the program itself. So a daemon that answers too late never runs what was run cold already. Descriptors
+//! travel with `go`: what lies unread in the socket of a daemon that hangs would hold a pipe open for ever.
 
 mod stop;
 mod wait;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,6 +16,7 @@ use nix::libc::{SIGCONT, SIGHUP, SIGTSTP, SIGWINCH};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use serde::{Deserialize, Serialize};
 
+use self::stop::Stopping;
 use self::wait::Ready;
 use super::link::Link;
 use super::signals::{ends, Signals};
@@ -24,6 +25,8 @@ use crate::protocol::message::{decode, encode};
 
 /// A daemon that has not begun by then is passed by.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// One that has agreed is given this long to begin, when a signal has come that would end the program.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,8 +39,8 @@ pub(super) enum End {
     Unreached(String),
     /// Nothing was run, and a signal came that ends this process.
     Killed(i32),
-    /// The daemon is of another version, and ends.
-    Mismatch,
+    /// The daemon is not for this caller, and makes room for one that is.
+    Mismatch(Option<String>),
     /// The program has ended, and nobody knows how: what went wrong.
     Lost(Option<String>),
 }
@@ -45,7 +48,9 @@ pub(super) enum End {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Answer {
-    Mismatch,
+    Mismatch {
+        reason: Option<String>,
+    },
     Cold {
         reason: String,
         #[serde(default)]
@@ -71,8 +76,8 @@ enum Told {
 enum Phase {
     /// The daemon may still be passed by.
     Asked(Instant),
-    /// It may have begun.
-    Agreed,
+    /// It may have begun; what came meanwhile ends this process at that time, if the program is not there by then.
+    Agreed(Option<Instant>),
     /// The program runs: the leader of its process group.
     Running(i32),
 }
@@ -82,21 +87,29 @@ pub(super) struct Session {
     link: Link,
     signals: Signals,
     terminal: Option<Terminal>,
+    /// Those above the standard ones that the program inherits.
+    descriptors: Vec<RawFd>,
     phase: Phase,
     /// Those that came before there was a program.
     waiting: Vec<i32>,
-    /// When the program is to be stopped, and whether a character asked for it.
-    stopping: Option<(Instant, bool)>,
+    /// The program is to be stopped.
+    stopping: Option<Stopping>,
     /// SIGHUP is the program's by now.
     hung_up: bool,
 }
 
 impl Session {
-    pub(super) fn new(link: Link, signals: Signals, terminal: Option<Terminal>) -> Self {
+    pub(super) fn new(
+        link: Link,
+        signals: Signals,
+        terminal: Option<Terminal>,
+        descriptors: Vec<RawFd>,
+    ) -> Self {
         Self {
             link,
             signals,
             terminal,
+            descriptors,
             phase: Phase::Asked(Instant::now() + PATIENCE),
             waiting: Vec::new(),
             stopping: None,
@@ -121,14 +134,16 @@ impl Session {
         }
         match end {
             // Whoever sent it meant the command, and nothing has taken it.
-            End::Cold { .. } | End::Unreached(_) | End::Mismatch => {
-                match self.waiting.iter().find(|signal| ends(**signal)) {
-                    Some(signal) => End::Killed(*signal),
-                    None => end,
-                }
+            End::Cold { .. } | End::Unreached(_) | End::Mismatch(_) => {
+                self.deadly().map_or(end, End::Killed)
             }
             end => end,
         }
+    }
+
+    /// The first of the signals that wait for the program which would end it.
+    fn deadly(&self) -> Option<i32> {
+        self.waiting.iter().copied().find(|signal| ends(*signal))
     }
 
     fn turn(&mut self) -> Option<End> {
@@ -156,16 +171,18 @@ impl Session {
         if !self.link.is_open() {
             return Some(match self.phase {
                 Phase::Asked(_) => End::Unreached("the daemon has ended".into()),
-                Phase::Agreed | Phase::Running(_) => End::Lost(None),
+                Phase::Agreed(_) | Phase::Running(_) => End::Lost(None),
             });
         }
         let now = Instant::now();
         if matches!(self.phase, Phase::Asked(deadline) if deadline <= now) {
             return Some(End::Unreached("the daemon does not answer".into()));
         }
-        if self.stopping.is_some_and(|(at, _)| at <= now) {
-            self.stop();
+        if matches!(self.phase, Phase::Agreed(Some(deadline)) if deadline <= now) {
+            // The daemon hangs. It finds nobody here when it goes on, and ends the program.
+            return self.deadly().map(End::Killed);
         }
+        self.stop_if_due(now);
         if let (Some(terminal), Phase::Running(_)) = (&mut self.terminal, &self.phase) {
             terminal.look_for_foreground();
         }
@@ -174,13 +191,13 @@ impl Session {
 
     fn on_answer(&mut self, answer: Answer) -> Option<End> {
         match answer {
-            Answer::Mismatch => Some(End::Mismatch),
+            Answer::Mismatch { reason } => Some(End::Mismatch(reason)),
             Answer::Cold { reason, quiet } => Some(End::Cold { reason, quiet }),
             Answer::Ready => {
                 if !matches!(self.phase, Phase::Asked(_)) {
                     return None;
                 }
-                self.phase = Phase::Agreed;
+                self.phase = Phase::Agreed(self.deadly().map(|_| Instant::now() + LAST_PATIENCE));
                 // It is small: nothing can be too long about it.
                 let go = encode(&Told::Go, 0).unwrap_or_default();
                 self.hand_over(&go).err().map(|error| {
@@ -203,26 +220,33 @@ impl Session {
         }
     }
 
-    /// The three standard descriptors, or what stands for them.
+    /// The three standard descriptors, or what stands for them, and the others.
     fn hand_over(&mut self, go: &[u8]) -> io::Result<()> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let own = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let mut stdio = own;
-        for (standard, fd) in stdio.iter_mut().enumerate() {
+        let mut all = Vec::with_capacity(own.len() + self.descriptors.len());
+        for (standard, fd) in own.into_iter().enumerate() {
             let standing = self
                 .terminal
                 .as_ref()
                 .and_then(|terminal| terminal.standing_for(standard));
-            *fd = standing.unwrap_or(*fd);
+            all.push(standing.unwrap_or(fd).as_raw_fd());
         }
-        self.link.hand_over(go, stdio)
+        all.extend(&self.descriptors);
+        self.link.hand_over(go, &all)
     }
 
     fn on_signal(&mut self, signal: i32) {
-        let Phase::Running(_) = self.phase else {
-            self.waiting.push(signal);
-            return;
-        };
+        match &mut self.phase {
+            Phase::Asked(_) => return self.waiting.push(signal),
+            Phase::Agreed(deadline) => {
+                if ends(signal) {
+                    deadline.get_or_insert(Instant::now() + LAST_PATIENCE);
+                }
+                return self.waiting.push(signal);
+            }
+            Phase::Running(_) => {}
+        }
         match signal {
             SIGWINCH => {
                 // A new size has told the program already.

@@ -88,7 +88,7 @@ fn affinity() -> Option<Vec<usize>> {
 
 fn places() -> BTreeMap<&'static str, Value> {
     let mut found = BTreeMap::new();
-    for name in ["mnt", "net", "pid", "user"] {
+    for name in ["mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"] {
         if let Ok(link) = fs::read_link(format!("/proc/self/ns/{name}")) {
             found.insert(name, link.to_string_lossy().into());
         }

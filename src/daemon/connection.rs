@@ -14,8 +14,8 @@ use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
 use crate::protocol::frame::{prefix, Decoder, Frame};
 
 const CHUNK: usize = 64 << 10;
-/// Descriptors that come at once: stdin, stdout and stderr.
-const DESCRIPTORS: usize = 3;
+/// Descriptors that come at once, at most (Linux: SCM_MAX_FD).
+const DESCRIPTORS: usize = 253;
 
 /// A socket to one client. Reading and writing may go on at the same time, on two threads.
 #[derive(Debug)]
@@ -65,10 +65,10 @@ impl Connection {
         }
     }
 
-    /// The descriptors that have come so far, if they are the three that belong to a program.
-    pub fn take_stdio(&self) -> Option<[OwnedFd; DESCRIPTORS]> {
+    /// The descriptors that have come so far, if there are as many as belong to a program.
+    pub fn take_stdio(&self, count: usize) -> Option<Vec<OwnedFd>> {
         let fds = std::mem::take(&mut self.incoming().fds);
-        fds.try_into().ok()
+        (fds.len() == count).then_some(fds)
     }
 
     /// Sends a frame.
@@ -81,10 +81,12 @@ impl Connection {
         (&self.stream).write_all(&whole)
     }
 
-    /// Ends the connection, and the wait of a thread that reads from it.
+    /// Ends the connection, and the wait of a thread that reads from it. Descriptors that nobody took are closed: one
+    /// of them may be a pipe whose end somebody waits for.
     pub fn close(&self) {
         // It may have gone already.
         let _ = self.stream.shutdown(Shutdown::Both);
+        self.incoming().fds.clear();
     }
 
     fn incoming(&self) -> MutexGuard<'_, Incoming> {
@@ -112,6 +114,7 @@ impl Incoming {
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
+            self.fds.clear();
             return Err(io::Error::other(
                 "there is no room for the client's descriptors (ulimit -n)",
             ));
@@ -170,7 +173,7 @@ mod tests {
             b"{\"type\":\"hello\"}"
         );
         assert_eq!(daemon.receive().unwrap().unwrap().body.len(), 3 * CHUNK);
-        assert!(daemon.take_stdio().is_none());
+        assert!(daemon.take_stdio(3).is_none());
         client.close();
         assert!(daemon.receive().unwrap().is_none());
         assert!(daemon.send(b"{}", b"").is_err());

@@ -28,6 +28,8 @@ pub struct Listener {
     waker: UnixStream,
     socket: PathBuf,
     lock: Mutex<Option<Flock<File>>>,
+    /// Given up for a moment where no descriptor is left for a client, who is to be sent away, not to wait for ever.
+    reserve: Mutex<Option<File>>,
 }
 
 /// What came of waiting for a client.
@@ -66,6 +68,7 @@ impl Listener {
             waker,
             socket: socket.to_owned(),
             lock: Mutex::new(Some(held)),
+            reserve: Mutex::new(reserve()),
         }))
     }
 
@@ -83,7 +86,7 @@ impl Listener {
     /// Waits for a client of this user; others are sent away.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says. Where no descriptors are left, the client was sent away.
     pub fn wait(&self, limit: Option<Duration>) -> io::Result<Listening> {
         let timeout = limit.map_or(PollTimeout::NONE, |limit| {
             PollTimeout::try_from(limit.as_millis()).unwrap_or(PollTimeout::MAX)
@@ -118,7 +121,14 @@ impl Listener {
                 }
             },
             Err(error) if is_passing(&error) => Ok(Listening::Rung),
-            Err(error) => Err(error),
+            Err(error) => {
+                let mut held = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+                if held.take().is_some() {
+                    drop(self.listener.accept());
+                }
+                *held = reserve();
+                Err(error)
+            }
         }
     }
 
@@ -151,6 +161,10 @@ impl Listener {
     fn lock(&self) -> MutexGuard<'_, Option<Flock<File>>> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 fn remove(socket: &Path) -> io::Result<()> {

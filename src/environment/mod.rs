@@ -6,7 +6,9 @@ mod background;
 mod bisect;
 mod brought;
 mod build;
+mod caller;
 mod chain;
+mod config;
 mod exec;
 mod judge;
 mod learned;
@@ -14,6 +16,7 @@ mod left_out;
 mod lessons;
 mod levels;
 mod listen;
+mod locks;
 mod order;
 mod own;
 mod plan;
@@ -30,15 +33,17 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
 use self::asides::Asides;
 use self::background::{Builder, News};
-pub use self::brought::Brought;
+pub use self::brought::{Brought, Came};
+pub use self::caller::Caller;
 use self::chain::{Chain, Found};
+pub use self::config::Config;
 pub use self::exec::{Call, Warm};
 use self::learned::Learned;
 use self::left_out::LeftOut;
@@ -51,7 +56,7 @@ pub use self::report::{Report, Skipped};
 use self::verdicts::Verdicts;
 use self::watching::Slot;
 use crate::error::Error;
-use crate::scan::{ImportSet, ScanRequest, Scanner};
+use crate::scan::{ImportSet, Scanner};
 use crate::stamp::{describe, Host, Watches};
 use crate::supervisor::child::Ticket;
 use crate::supervisor::dispatcher::Dispatcher;
@@ -60,55 +65,9 @@ use crate::supervisor::template::{Launch, TemplateId};
 
 /// The caller's signals are looked after at least this often.
 const ATTENTION: Duration = Duration::from_millis(100);
+
 /// What children tell of their imports, until somebody takes it; more is dropped, and told again by the next one.
 const HEARD_KEPT: usize = 256;
-
-/// What the caller's side does while the engine works for it.
-pub trait Caller {
-    /// Called at least every 100 ms.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] when the caller has a signal to attend to.
-    fn attend(&self) -> Result<(), Error>;
-    /// The body of the `setup` message for a template that is about to be started with this `sys.path`.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] when it could not be made; the caller knows why.
-    fn setup(&self, path: &[PathBuf]) -> Result<Vec<u8>, Error>;
-    /// Preloading has come to this module.
-    fn progress(&self, module: &str, position: usize, of: usize);
-    /// Preloading is over.
-    fn settled(&self);
-}
-
-/// What does not change while an environment is open.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// What to scan.
-    pub scan: ScanRequest,
-    /// How long the import of one module may take.
-    pub import_limit: Duration,
-    /// Variables (`OMP_*`) that C code, or the interpreter's own start, reads by itself.
-    pub native_variables: Vec<String>,
-    /// Modules that must not be in a template, and why.
-    pub leave_out: Vec<(String, String)>,
-    /// Modules that are not judged, by the user's word.
-    pub safe: Vec<String>,
-    /// The interpreter's implementation and version, which verdicts are about.
-    pub python: String,
-    /// How many children are forked ahead.
-    pub spares: usize,
-    /// Where verdicts, and what was learned, are kept from one process to the next; nowhere if none.
-    pub cache: Option<PathBuf>,
-    /// Whether what children import themselves is preloaded from then on.
-    pub learn: bool,
-    /// Whether the project's own modules are imported ahead.
-    pub warm_first_party: bool,
-    /// Whether a watcher tells the scan what has changed.
-    pub watch: bool,
-    /// Whether the watcher polls, though the system could tell.
-    pub must_poll: bool,
-}
 
 /// The templates that serve.
 #[derive(Debug, Default)]
@@ -117,6 +76,14 @@ struct Serving {
     main: Option<Chain>,
     /// For calls whose own variables or directory the imports had read.
     asides: Asides,
+}
+
+/// What is told of the templates that serve.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    report: Report,
+    /// Why they were put in the place of others.
+    last_rebuild: Option<String>,
 }
 
 /// One package's scanner and templates.
@@ -131,6 +98,9 @@ pub struct Environment {
     state: Mutex<State>,
     /// Held for a moment; never while `state` is waited for.
     serving: Mutex<Serving>,
+    /// What was to be told when templates were last put in the place of others: for those who can't wait for `state`.
+    /// Held for a moment.
+    told: Mutex<Told>,
     /// Counts the changes of what serves: what is built in the background is built for one of them.
     generation: AtomicU64,
     /// How often levels of the project's own modules were built since the last call.
@@ -157,8 +127,7 @@ struct State {
     repeats: Repeats,
     /// What is wrong with templates and no import's fault.
     lived_with: BTreeSet<String>,
-    report: Report,
-    last_rebuild: Option<String>,
+    told: Told,
     /// Whether the verdicts of earlier processes were looked at.
     recalled: bool,
     /// A layer has what a cold start would have imported before what lies below.
@@ -198,8 +167,7 @@ impl Environment {
                 problems: Problems::default(),
                 repeats: Repeats::default(),
                 lived_with: BTreeSet::new(),
-                report: Report::default(),
-                last_rebuild: None,
+                told: Told::default(),
                 recalled: false,
                 is_reversed: false,
                 joined_in_vain: None,
@@ -209,6 +177,7 @@ impl Environment {
             verdicts: Verdicts::new(config.cache.clone()),
             config,
             serving: Mutex::default(),
+            told: Mutex::default(),
             generation: AtomicU64::new(0),
             unused: AtomicU32::new(0),
             host: Mutex::default(),
@@ -280,7 +249,7 @@ impl Environment {
             Some(_) if !found.is_empty() => Some(describe(&found.all())),
             Some(_) if !self.main_runs()? => Some("the template died".to_owned()),
             Some(_) => {
-                state.report.locate(&scan.imports);
+                state.told.report.locate(&scan.imports);
                 state.imports = Some(scan.imports);
                 return Ok(false);
             }
@@ -317,22 +286,33 @@ impl Environment {
         main.map_or_else(Found::default, |main| main.changes(host(launch)))
     }
 
-    /// What is preloaded, and what is not.
+    /// What is preloaded, and what is not. Waits for what is being built, at most for `patience`: then it is what was
+    /// preloaded before.
     ///
     /// # Errors
     /// [`Error::Interrupted`], [`Error::Forked`].
-    pub fn report(&self, caller: &dyn Caller) -> Result<Report, Error> {
-        self.check_owner()?;
-        Ok(self.lock(caller)?.report.clone())
+    pub fn report(&self, caller: &dyn Caller, patience: Option<Duration>) -> Result<Report, Error> {
+        Ok(self.told(caller, patience)?.report)
     }
 
-    /// Why the template was last replaced; none when it never was.
+    /// Why the template was last replaced; none when it never was. Waits as [`Environment::report`] does.
     ///
     /// # Errors
     /// [`Error::Interrupted`], [`Error::Forked`].
-    pub fn last_rebuild(&self, caller: &dyn Caller) -> Result<Option<String>, Error> {
+    pub fn last_rebuild(
+        &self,
+        caller: &dyn Caller,
+        patience: Option<Duration>,
+    ) -> Result<Option<String>, Error> {
+        Ok(self.told(caller, patience)?.last_rebuild)
+    }
+
+    fn told(&self, caller: &dyn Caller, patience: Option<Duration>) -> Result<Told, Error> {
         self.check_owner()?;
-        Ok(self.lock(caller)?.last_rebuild.clone())
+        Ok(match self.lock_within(caller, patience)? {
+            Some(state) => state.told.clone(),
+            None => self.last_told().clone(),
+        })
     }
 
     /// The templates that stand on each other and serve now, the lowest first.
@@ -401,40 +381,6 @@ impl Environment {
             Ok(())
         } else {
             Err(Error::Forked { owner: self.owner })
-        }
-    }
-
-    fn builder(&self) -> MutexGuard<'_, Option<Builder>> {
-        self.builder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn edited(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.edited.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The host as it was last seen, and the body of its `setup`.
-    fn last_host(&self) -> MutexGuard<'_, Option<(Launch, Vec<u8>)>> {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn serving(&self) -> MutexGuard<'_, Serving> {
-        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Another thread may be building a template: waiting for it obeys the caller's signals.
-    fn lock(&self, caller: &dyn Caller) -> Result<MutexGuard<'_, State>, Error> {
-        let started = Instant::now();
-        loop {
-            match self.state.try_lock() {
-                Ok(state) => return Ok(state),
-                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => {
-                    // Short waits first: mostly the other one only reads the report.
-                    let waited = started.elapsed();
-                    std::thread::sleep(waited.clamp(Duration::from_millis(1), ATTENTION));
-                    caller.attend()?;
-                }
-            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::brought::Brought;
+use super::brought::{Brought, Told};
 use super::judge::{object_to_thread, Judge, Objection};
 use super::left_out::{Retry, What, Why};
 use super::listen::{Doing, Next};
@@ -138,6 +138,7 @@ impl Preload<'_> {
                     index,
                     loaded,
                     modules,
+                    costs,
                     files,
                     effects,
                     memory,
@@ -153,12 +154,13 @@ impl Preload<'_> {
                         .any(|each| PATCHES.contains(&each.kind.as_str()));
                     // While the template goes on: ready does not wait for it.
                     self.listener.expect(&files);
+                    let told = Told::new(modules, costs, &files, effects);
                     reads.add(index, files);
                     let module = self.module(index);
                     report.modules.extend(loaded.iter().cloned());
                     // One that failed is told next.
                     if !loaded.is_empty() {
-                        let brought = Brought::new(module, loaded, memory, modules);
+                        let brought = Brought::new(module, loaded, memory, told);
                         report.brought.push(brought);
                     }
                     if let Some(objection) = objection {

@@ -15,7 +15,7 @@ use super::chain::{full_name, pairs, Chain, Found, Kind, Level, Pair};
 use super::left_out::top;
 use super::order::{Order, Part};
 use super::report::Report;
-use super::{Caller, Environment, State};
+use super::{Caller, Environment, State, Told};
 use crate::error::Error;
 use crate::scan::{FirstParty, ImportSet};
 use crate::supervisor::template::{Launch, TemplateId};
@@ -221,10 +221,13 @@ impl Environment {
             let new = new.filter(|level| !old.is_some_and(|old| old.has(level.id)));
             let count = new.map(|level| level.report.modules.len()).sum();
             let is_layer = old.is_some_and(|old| old.has(chain.base().id));
-            report.log(&state.report, count, is_layer, began.elapsed());
+            report.log(&state.told.report, count, is_layer, began.elapsed());
         }
-        state.last_rebuild = reason;
-        state.report = report;
+        state.told = Told {
+            report,
+            last_rebuild: reason,
+        };
+        self.last_told().clone_from(&state.told);
         self.ring();
         Ok(())
     }

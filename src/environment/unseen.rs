@@ -184,7 +184,8 @@ impl Environment {
                 self.unused.fetch_add(1, Ordering::Relaxed);
             }
             log::debug!("a template of {} levels serves", chain.len());
-            state.report = self.report_of(state, chain, &imports);
+            state.told.report = self.report_of(state, chain, &imports);
+            self.last_told().clone_from(&state.told);
         } else {
             self.drop_unless_serving(chain, Some(replaced))?;
         }

@@ -15,6 +15,11 @@ pub type StateText = (u64, i64, i64, u64, u64, u8);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedModule(pub String, pub Option<String>, pub Option<String>);
 
+/// What the import of a module cost: microseconds without and with what it imported first, bytes that the template has
+/// grown by, and the module during whose import its own began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleCost(pub u64, pub u64, pub u64, pub Option<String>);
+
 /// A module that a child imported itself: dotted name, file (one byte in each character; none for one of the
 /// interpreter's own), and how long its import took, in microseconds, without and with what it imported first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::findings::{Census, ChildImport, Effect, FileText, LoadedModule};
+use super::findings::{Census, ChildImport, Effect, FileText, LoadedModule, ModuleCost};
 use super::frame::{prefix, Frame, FrameError};
 
 /// Which process of an environment; unique within it.
@@ -118,6 +118,9 @@ pub enum FromTemplate {
         loaded: Vec<(String, u64)>,
         /// Everything that came into `sys.modules` with it.
         modules: Vec<LoadedModule>,
+        /// What each of these cost, in the same order.
+        #[serde(default)]
+        costs: Vec<ModuleCost>,
         /// What was read for it.
         files: Vec<FileText>,
         /// What its imports did besides.

@@ -231,24 +231,14 @@ fn decoded(url: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rust_ext::on_disk::tree;
     use std::fmt::Write;
-    use tempfile::TempDir;
 
     const FILE: &str = "// firehot\n";
     const CRATE: &str = "# firehot\n[lib]\ncrate-type = [\"cdylib\"]\n";
     const PYPROJECT: &str =
         "[build-system]\nbuild-backend = \"maturin\"\n[project]\nname = \"pro-ject\"\n";
     const PYO3: &str = "[package]\nname = \"pro-ject\"\n[dependencies]\npyo3 = \"0.30\"\n";
-
-    fn tree(files: &[(&str, &str)]) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let file = folder.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, content).unwrap();
-        }
-        folder
-    }
 
     fn modules(found: &[Extension]) -> Vec<&str> {
         found

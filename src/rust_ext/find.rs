@@ -179,20 +179,10 @@ fn is_absent(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tempfile::TempDir;
+    use crate::rust_ext::on_disk::tree;
 
     const LIBRARY: &str =
         "[package]\nname = \"fast\"\n[lib]\ncrate-type = [\"rlib\", \"cdylib\"]\n";
-
-    fn tree(files: &[(&str, &str)]) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let file = folder.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, content).unwrap();
-        }
-        folder
-    }
 
     fn found(module: &str, path: &[PathBuf]) -> Option<PathBuf> {
         let found = find(module, path).unwrap();

@@ -186,21 +186,11 @@ fn has_library(manifest: &Path, cargo: &Table) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::rust_ext::on_disk::tree;
     use tempfile::TempDir;
 
     const BACKEND: &str = "[build-system]\nbuild-backend = \"maturin\"\n";
     const PYO3: &str = "[package]\nname = \"my-pro\"\nversion.workspace = true\n[dependencies]\npyo3.workspace = true\n";
-
-    fn tree(files: &[(&str, &str)]) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            let file = folder.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, content).unwrap();
-        }
-        folder
-    }
 
     fn project(tree: &TempDir) -> (String, Project) {
         let extension = read(tree.path()).unwrap().unwrap();

@@ -27,6 +27,8 @@ mod lexer;
 mod manifest;
 mod maturin;
 mod maturin_settings;
+#[cfg(test)]
+mod on_disk;
 mod problem;
 mod projects;
 mod settings;

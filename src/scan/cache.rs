@@ -34,8 +34,17 @@ pub(super) struct Entry {
 struct Seen {
     /// Its file is as the entry says.
     checked: bool,
-    /// The package has it.
+    /// The package has it: not known before its tree is made, where an edit may leave nobody who imports it.
     used: bool,
+}
+
+impl Seen {
+    fn just_read() -> Self {
+        Self {
+            checked: true,
+            used: false,
+        }
+    }
 }
 
 /// A file of the package.
@@ -222,10 +231,7 @@ impl Cache {
                     .map(|entry| Arc::clone(&entry.imports))
                     .unwrap_or_default(),
                 problem: Some((None, format!("can't be read: {error}"))),
-                seen: Seen {
-                    checked: true,
-                    used: true,
-                },
+                seen: Seen::just_read(),
             },
             Reading::Parsed(stamp, found, hash) => {
                 self.parsed += 1;
@@ -239,10 +245,7 @@ impl Cache {
                     unsettled: hash,
                     problem: problem(&found, untrusted && kept.is_some()),
                     imports: kept.unwrap_or_else(|| Arc::new(found)),
-                    seen: Seen {
-                        checked: true,
-                        used: true,
-                    },
+                    seen: Seen::just_read(),
                 }
             }
         };

@@ -89,7 +89,8 @@ struct State {
     reply: Option<Arc<Reply>>,
     end: Option<End>,
     captured: Vec<u8>,
-    watched: bool,
+    /// What the pump shall tell of.
+    watched: Vec<Until>,
 }
 
 impl Ticket {
@@ -134,17 +135,18 @@ impl Ticket {
         self.state().captured.clone()
     }
 
-    /// Asks to be told through the pump when there is a reply or an end; false when there already is.
+    /// Asks to be told through the pump when it has come so far; false when it already has.
     ///
     /// # Errors
     /// [`Error::Forked`].
-    pub fn watch(&self) -> Result<bool, Error> {
+    pub fn watch(&self, until: Until) -> Result<bool, Error> {
         let mut state = self.state();
-        state.watched = !state.has(Until::Reply);
-        if state.watched {
-            self.check_owner()?;
+        if state.has(until) {
+            return Ok(false);
         }
-        Ok(state.watched)
+        self.check_owner()?;
+        state.watched.push(until);
+        Ok(true)
     }
 
     fn check_owner(&self) -> Result<(), Error> {
@@ -185,7 +187,7 @@ impl Ticket {
         let mut state = self.state();
         state.reply.get_or_insert(Arc::new(reply));
         self.changed.notify_all();
-        std::mem::take(&mut state.watched)
+        state.take_due()
     }
 
     /// True when somebody asked to be told.
@@ -193,7 +195,7 @@ impl Ticket {
         let mut state = self.state();
         state.end.get_or_insert(end);
         self.changed.notify_all();
-        std::mem::take(&mut state.watched)
+        state.take_due()
     }
 
     pub(super) fn capture(&self, bytes: &[u8]) {
@@ -239,6 +241,14 @@ impl Ticket {
 }
 
 impl State {
+    /// Whether somebody asked for what there is now; he is told once.
+    fn take_due(&mut self) -> bool {
+        let asked = std::mem::take(&mut self.watched);
+        let (due, later): (Vec<_>, _) = asked.into_iter().partition(|until| self.has(*until));
+        self.watched = later;
+        !due.is_empty()
+    }
+
     fn has(&self, until: Until) -> bool {
         self.end.is_some()
             || match until {

@@ -24,8 +24,8 @@ pub enum Mode {
     Given,
 }
 
-/// What is to be a child's stdin, stdout and stderr, in this order.
-pub type Stdio = [OwnedFd; 3];
+/// What is to be a child's stdin, stdout and stderr, in this order, and what else a program inherits.
+pub type Stdio = Vec<OwnedFd>;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

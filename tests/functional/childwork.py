@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import signal
 import sys
@@ -17,6 +18,14 @@ KEPT: list[Any] = []
 
 def double(value: int) -> int:
     return value * 2
+
+
+def use(*names: str) -> dict[str, bool]:
+    """Imports modules by name, as plug-ins are; says which were there before."""
+    there = {name: name in sys.modules for name in names}
+    for name in names:
+        importlib.import_module(name)
+    return there
 
 
 def block() -> None:

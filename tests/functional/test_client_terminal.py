@@ -16,7 +16,15 @@ from typing import Any
 import pexpect
 import pytest
 from clienting import Office
-from support import DEADLINE, is_alive, needs_proc, wait_until
+from support import at_terminal, is_alive, needs_proc, wait_until
+
+# How programs wait for a key whose handlers of signals are tried: a read runs none of what comes just before it blocks.
+# Those write at once: one that prints may come while something is being printed, which Python does not take.
+WAIT = """
+import select, sys
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    pass
+"""
 
 
 @pytest.fixture
@@ -32,15 +40,7 @@ class Screen:
 
     def __init__(self, office: Office, command: list[str]) -> None:
         self.office = office
-        self.spawned = pexpect.spawn(
-            command[0],
-            command[1:],
-            cwd=str(office.root),
-            env=office.env,
-            encoding="utf-8",
-            timeout=DEADLINE,
-            dimensions=(24, 80),
-        )
+        self.spawned = at_terminal(*command, cwd=str(office.root), env=office.env, dimensions=(24, 80))
         # It waits before each line, for programs that have not turned echoing off yet; these here are waited for.
         self.spawned.delaybeforesend = None
 
@@ -197,15 +197,16 @@ def test_much_is_typed_at_once(screens: Screens) -> None:
 
 
 def test_a_new_size_is_told_once(screens: Screens) -> None:
-    code = """
+    code = f"""
 import os, signal
 count = 0
 def heard(*_):
     global count
     count += 1
-    print("size", *os.get_terminal_size(), flush=True)
+    os.write(1, b"size %d %d\\n" % os.get_terminal_size())
 signal.signal(signal.SIGWINCH, heard)
 print("ready", flush=True)
+{WAIT}
 input()
 print("told", count)
 """
@@ -226,15 +227,16 @@ print("told", count)
 
 
 def test_ctrl_c_is_an_interrupt_of_the_program_once(screens: Screens) -> None:
-    code = """
-import signal, time
+    code = f"""
+import os, signal
 count = 0
 def heard(*_):
     global count
     count += 1
-    print("heard", count, flush=True)
+    os.write(1, b"heard %d\\n" % count)
 signal.signal(signal.SIGINT, heard)
 print("ready", flush=True)
+{WAIT}
 input()
 print("all", count)
 """
@@ -292,11 +294,12 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on(screens: Screens) -> None:
 
 def test_a_program_that_handles_ctrl_z_is_asked_and_one_that_ignores_it_goes_on(screens: Screens) -> None:
     screen = screens.shell()
-    handles = """
-import signal
-signal.signal(signal.SIGTSTP, lambda *_: print("handled", flush=True))
-signal.signal(signal.SIGCONT, lambda *_: print("goes on", flush=True))
+    handles = f"""
+import os, signal
+signal.signal(signal.SIGTSTP, lambda *_: os.write(1, b"handled\\n"))
+signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"goes on\\n"))
 print("ready", flush=True)
+{WAIT}
 input()
 """
     screen.shell_line(line_of(screens.office, handles))
@@ -404,12 +407,13 @@ print(repr(input()))
 
 def test_ctrl_c_in_a_pipeline_comes_once(screens: Screens) -> None:
     screen = screens.shell()
-    code = """
-import signal, sys
+    code = f"""
+import os, signal, sys
 def heard(*_):
-    print("heard", file=sys.stderr, flush=True)
+    os.write(2, b"heard\\n")
 signal.signal(signal.SIGINT, heard)
 print("ready", file=sys.stderr, flush=True)
+{WAIT}
 print("read", repr(sys.stdin.readline()))
 """
     screen.shell_line(f"{line_of(screens.office, code)} | (trap '' INT; cat)")

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 from daemons import Desk
-from rusting import file, needs_cargo
-from support import is_alive, needs_proc, wait_until
+from support import DEADLINE, is_alive, needs_proc, wait_until
 
 import firehot
 
@@ -265,6 +264,35 @@ def test_a_daemon_that_does_not_answer_makes_a_run_cold_and_is_named(desk: Desk)
     assert done.stderr == "firehot: running cold: the daemon does not answer\n"
 
 
+def test_questions_are_answered_while_a_template_is_being_rebuilt(desk: Desk) -> None:
+    desk.warm("app.py")
+    held, begun = desk.root / "held", desk.root / "begun"
+    held.touch()
+    begun.mkdir()
+    # Both import it: the run, which is cold, and the template that is being built behind it.
+    desk.dependency(
+        "dep_slow.py",
+        f"""
+        import os, time
+        open(os.path.join({str(begun)!r}, str(os.getpid())), "w").close()
+        while os.path.exists({str(held)!r}):
+            time.sleep(0.01)
+        made_by = os.getpid()
+        """,
+    )
+    with desk.popen("run", "app.py") as process:
+        try:
+            assert wait_until(lambda: len(os.listdir(begun)) == 2)
+            for question in ("why", "imports"):
+                [template] = desk.json(question)["templates"]
+                assert (template["state"], template["rebuilt"]) == ("ready", None)
+            assert "ready" in desk.good("status")
+        finally:
+            held.unlink()
+        assert process.communicate(timeout=DEADLINE)[1] == ""
+    assert wait_until(lambda: "dep_slow.py" in str(desk.json("why")["templates"][0]["rebuilt"]))
+
+
 def test_a_folder_that_belongs_to_others_makes_runs_cold(desk: Desk) -> None:
     folder = Path(desk.variables["XDG_RUNTIME_DIR"] or "") / "firehot"
     folder.mkdir()
@@ -349,6 +377,18 @@ def test_what_a_child_can_not_be_given_makes_a_run_cold_with_the_reason(desk: De
     assert done.stderr.startswith("firehot: running cold: ") and reason in done.stderr
 
 
+def test_a_first_caller_that_can_not_be_warm_keeps_no_other_cold(desk: Desk) -> None:
+    desk.write("größe.py", APP)
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    desk.variables |= plain
+    desk.good("run", "größe.py")
+    assert wait_until(lambda: desk.json("why")["running"])
+    assert desk.json("why")["templates"] == []
+    desk.variables |= dict.fromkeys(plain)
+    desk.variables["LC_ALL"] = "C.UTF-8"
+    assert wait_until(lambda: desk.good("run", "größe.py") and last(desk)["warm"])
+
+
 def test_limits_that_can_be_given_are(desk: Desk) -> None:
     desk.write("limits.py", "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))\n")
     desk.warm("limits.py")
@@ -408,25 +448,6 @@ def test_runs_leave_nothing_in_the_daemon(desk: Desk) -> None:
     assert json.loads(desk.good("status", "--json"))["daemons"][0]["warm"] >= 40
 
 
-@needs_cargo
-def test_rust_of_the_project_is_built_for_the_first_run_and_after_each_edit(
-    desk: Desk, rust_cache: Path, rust_target: Path
-) -> None:
-    home = Path.home()
-    desk.variables |= {
-        "FIREHOT_RUST_CACHE": str(rust_cache),
-        "CARGO_HOME": os.environ.get("CARGO_HOME", str(home / ".cargo")),
-        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(home / ".rustup")),
-    }
-    desk.write("uses.py", "import first\nprint(first.value())\n")
-    for value in range(1, 4):
-        desk.write("first.rs", file(value))
-        assert desk.good("run", "uses.py") == f"{value}\n"
-    desk.write("first.rs", file(3).replace("fn value", "fn value("))
-    done = desk.run("run", "uses.py")
-    assert done.returncode == 1 and "RustBuildError" in done.stderr and "error" in done.stderr
-
-
 def test_a_daemon_of_another_build_is_replaced_and_its_run_goes_on(desk: Desk) -> None:
     desk.warm("waits.py")
     old = daemon(desk)
@@ -449,17 +470,6 @@ def test_a_daemon_of_another_build_is_replaced_and_its_run_goes_on(desk: Desk) -
     assert process.returncode == 0
     assert wait_until(lambda: not is_alive(old))
     assert desk.good("run", "app.py", "z").endswith(" z\n")
-
-
-def test_a_program_waits_for_a_debugger(desk: Desk) -> None:
-    done = desk.run("run", "--debugpy", "5678", "app.py")
-    assert done.returncode == 1 and "pip install debugpy" in done.stderr
-    # In the place of debugpy: what its command line is given.
-    desk.dependency("debugpy/__init__.py")
-    desk.dependency("debugpy/__main__.py", "import sys\nprint(sys.argv[1:])\n")
-    for words in (["app.py", "x"], ["-m", "app", "x"], ["-c", "pass", "x"]):
-        shown = desk.good("run", "--debugpy", "5678", *words)
-        assert shown == f"{['--listen', '5678', '--wait-for-client', *words]}\n"
 
 
 def test_a_mistyped_name_costs_no_program_its_template(desk: Desk) -> None:

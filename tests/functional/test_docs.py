@@ -12,7 +12,7 @@ import pytest
 from support import Scripts
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ["context", "environment", "errors", "hooks", "naming", "process", "watch"]
+MODULES = ["_pool", "context", "environment", "errors", "executor", "hooks", "joblib", "naming", "process", "watch"]
 
 
 def code_blocks(file: str) -> list[str]:
@@ -23,6 +23,8 @@ def code_blocks(file: str) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.usefixtures("fresh_hooks")
 def test_the_examples_of_the_docstrings_are_true(module: str) -> None:
+    if module == "joblib":
+        pytest.importorskip("joblib")
     found = importlib.import_module(f"firehot.{module}")
     failed, tried = doctest.testmod(found, optionflags=doctest.ELLIPSIS)
     assert tried or module == "environment"

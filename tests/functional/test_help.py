@@ -17,6 +17,7 @@ COMMANDS = [
     "",
     "run",
     "pytest",
+    "serve",
     "shell",
     "warm",
     "imports",
@@ -111,3 +112,5 @@ def test_the_completion_names_every_command(shell: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for command in COMMANDS:
         assert not command or command.split()[-1] in done.stdout
+    # What only firehot itself calls.
+    assert "generation" not in done.stdout

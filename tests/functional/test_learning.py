@@ -6,21 +6,12 @@ import os
 import sys
 
 import pytest
+from childwork import use
 from support import Project, is_alive, wait_until
 
 from firehot import ChildExited, Environment
 
 MARKED = "import os\nIMPORTED_BY = os.getpid()\n"
-
-
-def use(*names: str) -> dict[str, bool]:
-    """Imports modules by name, as plug-ins are; says which were there before."""
-    import importlib
-
-    there = {name: name in sys.modules for name in names}
-    for name in names:
-        importlib.import_module(name)
-    return there
 
 
 def is_there(environment: Environment, *names: str) -> bool:

@@ -109,6 +109,21 @@ CASES = [
     ),
     Case("objects at the end", kind="script", target="destroys.py"),
     Case("objects at the end of -c", "class A:\n  def __del__(self): print('gone')\na = A()\nb = [a]"),
+    Case(
+        "cycles at the end, old and young",
+        "import gc\nclass A:\n  def __init__(self, n): self.n, self.me = n, self\n  def __del__(self): print(self.n)\n"
+        "def f(n):\n  a = A(n); return [a]\nkept = f('old'); gc.collect(1); gc.collect(1); f('young')",
+    ),
+    Case(
+        "cycles that use what modules hold",
+        "import json\ndef tell(x): print(json.dumps(x))\nclass A:\n  def __del__(self): tell(['gone'])\n"
+        "a = A(); a.me = a; del a",
+    ),
+    Case(
+        "cycles at the end, without a collector",
+        "import gc\nclass A:\n  def __del__(self): print('x')\ngc.disable(); a = A(); a.me = a; del a",
+    ),
+    Case("cycles at the end, young", "class A:\n  def __del__(self): print('gone')\na = A(); a.me = a; del a"),
     Case("objects after an error", "class A:\n  def __del__(self): print('gone')\na = A()\ndef f(x): 1 / 0\nf(A())"),
     Case("a suspended generator at the end", "def f():\n  try: yield 1\n  finally: print('closed')\ng = f(); next(g)"),
     Case("objects of imported modules", "import holds; holds.add('x')"),

@@ -14,7 +14,7 @@ from typing import Any
 import pexpect
 import pytest
 from daemons import Desk
-from support import DEADLINE, wait_until
+from support import at_terminal, wait_until
 
 PYTEST = Path(sys.executable).with_name("pytest")
 
@@ -300,7 +300,7 @@ def test_reports_are_written_as_pytest_writes_them(desk: Desk) -> None:
 
 def test_it_stops_in_the_debugger_at_a_terminal(desk: Desk) -> None:
     begin(desk)
-    with at_terminal(desk, "--pdb", "tests/unit", "-k", "values") as terminal:
+    with spawn(desk, "--pdb", "tests/unit", "-k", "values") as terminal:
         terminal.expect(r"\(Pdb\)")
         terminal.sendline("p 6 * 7")
         terminal.expect("42")
@@ -316,7 +316,7 @@ def test_it_stops_in_the_debugger_at_a_terminal(desk: Desk) -> None:
 def test_an_interrupt_ends_it_with_a_summary(desk: Desk) -> None:
     desk.write("tests/test_long.py", "import time\n\ndef test_long():\n    print('sleeps')\n    time.sleep(60)\n")
     begin(desk, "tests/test_good.py")
-    with at_terminal(desk, "-s", "tests/test_long.py") as terminal:
+    with spawn(desk, "-s", "tests/test_long.py") as terminal:
         terminal.expect("sleeps")
         terminal.sendintr()
         terminal.expect("KeyboardInterrupt")
@@ -327,12 +327,5 @@ def test_an_interrupt_ends_it_with_a_summary(desk: Desk) -> None:
     assert numbers(desk)[1] == 1
 
 
-def at_terminal(desk: Desk, *words: str) -> Any:
-    return pexpect.spawn(
-        sys.executable,
-        ["-m", "firehot", "pytest", *words],
-        cwd=str(desk.root),
-        env=desk.environment,
-        encoding="utf-8",
-        timeout=DEADLINE,
-    )
+def spawn(desk: Desk, *words: str) -> Any:
+    return at_terminal(sys.executable, "-m", "firehot", "pytest", *words, cwd=str(desk.root), env=desk.environment)

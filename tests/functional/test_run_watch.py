@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pexpect
 import pytest
 from daemons import Desk
-from support import DEADLINE
+from support import DEADLINE, at_terminal
 
 TESTS = {
     "pyproject.toml": "[tool.pytest.ini_options]\ntestpaths = ['tests']\naddopts = ['-v']\n",
@@ -94,7 +95,7 @@ def test_each_save_runs_it_again_and_says_what_that_took(desk: Desk) -> None:
         desk.write("app.py", "import dep_a\nprint(f'two {dep_a.value}', flush=True)\n")
         text = front.until("waiting for a change\n")
         assert text.startswith("firehot: app.py changed; nothing to rebuild\n")
-        assert "two a\n" in text and re.search(r"firehot: first line after \d+ ms\n", text)
+        assert "two a\n" in text and re.search(r"firehot: first line after [\d.]+ m?s\n", text)
         desk.write("app.py", "import dep_a, dep_b\nprint(f'three {dep_b.value}', flush=True)\n")
         text = front.until("waiting for a change\n")
         assert re.match(r"firehot: app.py changed; layer added in \d+ ms\n", text) and "three b\n" in text
@@ -118,6 +119,25 @@ def test_a_crash_waits_for_the_next_save(desk: Desk) -> None:
         front.until("ended with SIGKILL after .* waiting for a change\n")
         desk.write("app.py", "print('mended')\n")
         assert "mended\n" in front.until("ended with status 0")
+
+
+def test_when_it_began_breaks_into_no_line(desk: Desk) -> None:
+    desk.warm("app.py")
+    with Front(desk, "run", "--watch", "app.py") as front:
+        front.until("waiting for a change\n")
+        desk.write("app.py", "import os, time\nos.write(1, b'in ')\ntime.sleep(0.3)\nos.write(1, b'parts\\n')\n")
+        text = front.until("waiting for a change\n")
+        assert re.search(r"\nin parts\nfirehot: first line after [\d.]+ m?s\nfirehot: ended", text), text
+
+
+def test_when_it_began_is_said_while_it_runs(desk: Desk) -> None:
+    desk.warm("app.py")
+    with Front(desk, "run", "--watch", "app.py") as front:
+        front.until("waiting for a change\n")
+        desk.write("app.py", "import time\nprint('serves', flush=True)\ntime.sleep(600)\n")
+        assert "\nserves\n" in front.until(r"firehot: first line after [\d.]+ m?s\n")
+        desk.write("app.py", "print('ends')\n")
+        front.until("ends\n(.*\n)*.*ended with status 0")
 
 
 def test_a_save_ends_what_runs_by_one_signal_after_the_other(desk: Desk) -> None:
@@ -160,7 +180,7 @@ def test_ending_it_ends_the_program(desk: Desk) -> None:
 
 def test_enter_runs_it_again_and_an_interrupt_ends_it(desk: Desk) -> None:
     desk.warm("app.py")
-    with at_terminal(desk, "run", "--watch", "app.py") as terminal:
+    with spawn(desk, "run", "--watch", "app.py") as terminal:
         modes = termios.tcgetattr(terminal.child_fd)
         terminal.expect("one a")
         terminal.expect("Enter runs it again")
@@ -185,7 +205,7 @@ def test_the_terminal_is_as_it_was_after_a_program_was_killed(desk: Desk) -> Non
     ignored = "".join(f"signal.signal(signal.SIG{name}, signal.SIG_IGN)\n" for name in ("INT", "TERM", "HUP"))
     desk.write("app.py", f"import signal, time\n{ignored}print('deaf')\ntime.sleep(60)\n")
     desk.warm("app.py")
-    with at_terminal(desk, "run", "--watch", "app.py") as terminal:
+    with spawn(desk, "run", "--watch", "app.py") as terminal:
         modes = termios.tcgetattr(terminal.child_fd)
         terminal.expect("deaf")
         desk.write("app.py", "print('hears')\n")
@@ -240,12 +260,5 @@ def test_pytest_runs_only_what_was_asked_for(desk: Desk) -> None:
         assert "no test imports that" in front.until("no test imports that\n")
 
 
-def at_terminal(desk: Desk, *words: str) -> pexpect.spawn:
-    return pexpect.spawn(
-        sys.executable,
-        ["-m", "firehot", *words],
-        cwd=str(desk.root),
-        env=desk.environment,
-        encoding="utf-8",
-        timeout=DEADLINE,
-    )
+def spawn(desk: Desk, *words: str) -> Any:
+    return at_terminal(sys.executable, "-m", "firehot", *words, cwd=str(desk.root), env=desk.environment)

@@ -214,7 +214,7 @@ def test_one_that_fails_does_not_stop_the_others(shell: Shell) -> None:
 
 
 def test_an_optimised_build_lies_beside_the_other(shell: Shell) -> None:
-    shell.good("rust new good.rs")
+    (shell.folder / "good.rs").write_text("// firehot\n")
     shell.good("rust build")
     before = shell.status()["good"]["file"]
     # The command line counts before a variable.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rusting import raw_library, raw_manifest
 from support import Project, is_alive, wait_until
 
 from firehot import ChildError, EnvironmentClosedError, RustBuildError
@@ -78,11 +79,11 @@ def own(project: Project, name: str) -> str:
     return f"{name}_{project.name}"
 
 
-def number_of(module: str) -> Any:
+def number_of(module: str, function: str = "number") -> Any:
     """Runs in the child."""
     from importlib import import_module
 
-    return import_module(module).number()
+    return getattr(import_module(module), function)()
 
 
 def template_of(environment: Environment) -> int:
@@ -91,35 +92,6 @@ def template_of(environment: Environment) -> int:
 
 def loaded(module: str) -> bool:
     return module in sys.modules
-
-
-CRATE = """# firehot
-[package]
-name = "crate-of-test"
-version = "0.1.0"
-edition = "2021"
-
-[lib]
-name = "{name}"
-crate-type = ["cdylib"]
-
-[dependencies]
-pyo3 = "*"
-{more}
-"""
-
-LIBRARY = """use pyo3::prelude::*;
-
-#[pymodule]
-mod {name} {{
-    use pyo3::prelude::*;
-
-    #[pyfunction]
-    fn number() -> i64 {{
-        {number}
-    }}
-}}
-"""
 
 
 @pytest.mark.parametrize("place", ["beside", "inside"])
@@ -142,16 +114,16 @@ def test_an_edited_file_is_seen_by_the_next_call_and_the_template_stays(project:
 
 def test_an_edited_crate_and_its_path_dependency_are_seen(project: Project) -> None:
     name = own(project, "native")
-    beside(project, f"{name}/Cargo.toml", CRATE.format(name=name, more='helper = { path = "../helper" }'))
-    beside(project, f"{name}/src/lib.rs", LIBRARY.format(name=name, number="helper::number()"))
+    beside(project, f"{name}/Cargo.toml", raw_manifest(name, 'helper = { path = "../helper" }'))
+    beside(project, f"{name}/src/lib.rs", raw_library(name, "helper::number()"))
     beside(project, "helper/Cargo.toml", '[package]\nname = "helper"\nversion = "0.1.0"\nedition = "2021"\n')
     helper = beside(project, "helper/src/lib.rs", "pub fn number() -> i64 { 3 }\n")
     project.write("app.py", f"import {name}\n")
     with project.open() as environment:
         template = template_of(environment)
-        assert environment.run(number_of, name) == 3
+        assert environment.run(number_of, name, "value") == 3
         helper.write_text("pub fn number() -> i64 { 4 }\n")
-        assert environment.run(number_of, name) == 4
+        assert environment.run(number_of, name, "value") == 4
         assert (template_of(environment), environment.last_rebuild) == (template, None)
 
 
@@ -325,11 +297,11 @@ def test_a_project_without_rust_gives_its_children_no_finder_in_front(project: P
 def test_two_crates_are_built_at_the_same_time(project: Project, cargo: Cargo) -> None:
     names = [own(project, "one"), own(project, "two")]
     for number, name in enumerate(names):
-        beside(project, f"{name}/Cargo.toml", CRATE.format(name=name, more=""))
-        beside(project, f"{name}/src/lib.rs", LIBRARY.format(name=name, number=number))
+        beside(project, f"{name}/Cargo.toml", raw_manifest(name))
+        beside(project, f"{name}/src/lib.rs", raw_library(name, number))
     with project.open() as environment:
         cargo.hold()
         environment.update_environment()
         cargo.wait_for(2)
         cargo.release()
-        assert [environment.run(number_of, name) for name in names] == [0, 1]
+        assert [environment.run(number_of, name, "value") for name in names] == [0, 1]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from rusting import Bench, file, library, manifest, needs_cargo, plain
+from rusting import Bench, file, needs_cargo, plain, raw_library, raw_manifest
 
 pytestmark = [needs_cargo, pytest.mark.timeout(300)]
 
@@ -45,11 +45,11 @@ def test_what_keeps_the_last_good_build_asks_cargo_once(bench: Bench) -> None:
 def test_anything_that_may_mend_it_has_it_tried_again(bench: Bench) -> None:
     for name, text in plain("helper", 1).items():
         bench.write(name, text)
-    bench.write("quick/Cargo.toml", manifest("quick", 'helper = { path = "../helper" }\n[workspace]\n'))
-    bench.write("quick/src/lib.rs", library("quick", "helper::VALUE"))
+    bench.write("quick/Cargo.toml", raw_manifest("quick", 'helper = { path = "../helper" }\n[workspace]\n'))
+    bench.write("quick/src/lib.rs", raw_library("quick", "helper::VALUE"))
     with bench.python("import quick") as python:
         assert python("quick.value()") == 1
-        bench.write("quick/src/lib.rs", library("quick", "helper::MORE"))
+        bench.write("quick/src/lib.rs", raw_library("quick", "helper::MORE"))
 
         def still_fails() -> None:
             python.raised("importlib.reload(quick)")
@@ -67,11 +67,11 @@ def test_anything_that_may_mend_it_has_it_tried_again(bench: Bench) -> None:
         assert bench.runs() == runs + 2
         python("del os.environ['RUSTFLAGS']")
         # A file that comes, in a module that was not there.
-        bench.write("quick/src/lib.rs", library("quick", "new::VALUE", "mod new;"))
+        bench.write("quick/src/lib.rs", raw_library("quick", "new::VALUE", "mod new;"))
         python.raised("importlib.reload(quick)")
         bench.write("quick/src/new.rs", "pub const VALUE: i64 = 3;\n")
         assert python("importlib.reload(quick).value()") == 3
-        bench.write("quick/src/lib.rs", library("quick", "helper::MORE"))
+        bench.write("quick/src/lib.rs", raw_library("quick", "helper::MORE"))
         still_fails()
         bench.write("helper/src/lib.rs", "pub const MORE: i64 = 4;\n")
         assert python("importlib.reload(quick).value()") == 4

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rusting
 
 _MATURIN = Path(sys.executable).with_name("maturin")
 pytestmark = [
@@ -82,11 +83,11 @@ def file_of(module):
 class Venv:
     """A virtual environment that sees what this one has, and its own."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, target: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         self.python = folder / "bin" / "python"
         (folder / "bin" / "maturin").symlink_to(_MATURIN)
-        self.folder, self.cache = folder, cache
+        self.folder, self.cache, self.target = folder, cache, target
         self.site = Path(self.evaluate("import sysconfig; print(sysconfig.get_path('purelib'))"))
         outer = [entry for entry in sys.path if entry.endswith("site-packages")]
         (self.site / "outer.pth").write_text("".join(f"import site; site.addsitedir({entry!r})\n" for entry in outer))
@@ -96,8 +97,8 @@ class Venv:
         names = {
             "VIRTUAL_ENV": str(self.folder),
             "FIREHOT_RUST_CACHE": str(self.cache),
-            # pyo3 is compiled once for all of them, and once by maturin.
-            "FIREHOT_RUST_TARGET_DIR": str(self.cache / "shared"),
+            # What pyo3 needs is compiled once for all tests, and once by maturin.
+            "FIREHOT_RUST_TARGET_DIR": str(self.target),
             "CARGO_TARGET_DIR": str(self.folder / "target"),
         }
         return {**os.environ, **names}
@@ -126,8 +127,8 @@ class Venv:
 
 
 @pytest.fixture(scope="session")
-def session_venv(tmp_path_factory: pytest.TempPathFactory, rust_cache: Path) -> Venv:
-    return Venv(tmp_path_factory.mktemp("maturin") / "venv", rust_cache)
+def session_venv(tmp_path_factory: pytest.TempPathFactory, rust_cache: Path, rust_target: Path) -> Venv:
+    return Venv(tmp_path_factory.mktemp("maturin") / "venv", rust_cache, rust_target)
 
 
 @pytest.fixture
@@ -206,9 +207,12 @@ def test_an_installed_project_is_built_before_the_call_and_never_in_the_template
 def test_an_optimised_build_that_somebody_has_installed_is_used_until_the_next_edit(
     venv: Venv, app: Path, tmp_path: Path
 ) -> None:
-    # What is optimised without optimising is built sooner.
-    release = "[profile.release]\nopt-level = 0\n"
-    source = make(app / "quick", "quick", mixed=True, cargo=PYO3 + release)
+    # Without pyo3, which would be compiled once more for this.
+    number = "{} + if cfg!(debug_assertions) {{ 10 }} else {{ 0 }}"
+    cargo = '[lib]\ncrate-type = ["cdylib"]\n[dependencies]\npyo3-ffi = "*"\n'
+    source = make(app / "quick", "quick", mixed=True, cargo=cargo)
+    source.write_text(rusting.raw_library("_native", number.format(1)))
+    (app / "quick" / "quick" / "__init__.py").write_text("from ._native import value\n")
     venv.develop(app / "quick")
     wrapper, log = tmp_path / "cargo", tmp_path / "log"
     log.touch()
@@ -216,20 +220,19 @@ def test_an_optimised_build_that_somebody_has_installed_is_used_until_the_next_e
     wrapper.chmod(0o755)
     code = """
         with firehot.isolate_imports("app") as env:
-            answer["number"] = env.run(ask, "quick")
-            answer["debug"] = env.run(ask, "quick", "is_debug")
+            answer["value"] = env.run(ask, "quick", "value")
     """
     sys_path = {"PYTHONPATH": str(app), "CARGO": str(wrapper)}
     (app / "app" / "main.py").write_text("import quick\n")
-    assert venv.run(app, code, **sys_path) == {"number": 1, "debug": True}
-    source.write_text(source.read_text().replace("        1\n", "        2\n"))
-    assert venv.run(app, code, **sys_path) == {"number": 2, "debug": True}
+    assert venv.run(app, code, **sys_path) == {"value": 11}
+    source.write_text(rusting.raw_library("_native", number.format(2)))
+    assert venv.run(app, code, **sys_path) == {"value": 12}
     runs = log.read_text()
     venv.develop(app / "quick", "--release")
-    assert venv.run(app, code, **sys_path) == {"number": 2, "debug": False}
+    assert venv.run(app, code, **sys_path) == {"value": 2}
     assert log.read_text() == runs, "cargo was asked"
-    source.write_text(source.read_text().replace("        2\n", "        3\n"))
-    assert venv.run(app, code, **sys_path) == {"number": 3, "debug": True}
+    source.write_text(rusting.raw_library("_native", number.format(3)))
+    assert venv.run(app, code, **sys_path) == {"value": 13}
 
 
 def test_what_a_project_tracks_and_tells_rustc_counts(venv: Venv, app: Path, tmp_path: Path) -> None:

@@ -287,7 +287,9 @@ def test_the_loops_of_the_guide_run_until_ctrl_c(
     name = call.removeprefix("asyncio.run(").rstrip("()")
     (loop,) = [block for block in blocks if f"def {name}()" in block]
     work = "import asyncio\nfrom firehot import isolate_imports\ndef work(value):\n    return value\n"
-    with scripts.start(f"{work}{loop}\ntry:\n    {call}\nexcept KeyboardInterrupt:\n    pass\n") as process:
+    script = f"{work}{loop}\ntry:\n    {call}\nexcept KeyboardInterrupt:\n    pass\n"
+    # It prints into a pipe, whose buffer takes 128 KB from 3.14 on.
+    with scripts.start(script, env={"PYTHONUNBUFFERED": "1"}) as process:
         assert process.stdout is not None
         file = scripts.folder / script_package / "app.py"
         # It does not say when it has begun to watch.

@@ -36,6 +36,22 @@ def announce_and_block(folder: str) -> NoReturn:
     block()
 
 
+def tell_template_and_block(path: str) -> NoReturn:
+    """Writes the pid of the template that it runs in, then blocks: another call may get another template."""
+    part = Path(f"{path}.part")
+    part.write_text(str(os.getppid()), "utf-8")
+    part.rename(path)
+    block()
+
+
+def told_template(path: str) -> int:
+    """What `tell_template_and_block` wrote, for the next one to write again."""
+    wait_for(path)
+    template = int(Path(path).read_text("utf-8"))
+    Path(path).unlink()
+    return template
+
+
 def announce(folder: str) -> None:
     (Path(folder) / str(os.getpid())).touch()
 

@@ -185,8 +185,8 @@ def test_a_host_that_ignores_sigchld_is_answered(scripts: Scripts, script_packag
             for number in range(int(sys.argv[1])):
                 with isolate_imports("my_package") as environment:
                     assert environment.exec(os._exit, 7).wait() == 7
-                    waiting = environment.exec(soakwork.block)
-                    os.kill(environment.run(os.getppid), signal.SIGKILL)
+                    waiting = environment.exec(soakwork.tell_template_and_block, "template")
+                    os.kill(soakwork.told_template("template"), signal.SIGKILL)
                     assert isinstance(waiting.exception(20), ChildExited)
                     assert environment.run(soakwork.double, number) == 2 * number
                     stopped = environment.exec(soakwork.block)
@@ -228,8 +228,8 @@ def test_a_host_on_uvloop_is_answered(scripts: Scripts, script_package: str, mea
                     # A program of the loop's own, beside the template: each reaps its own.
                     program = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(5)")
                     assert await program.wait() == 5
-                    waiting = environment.exec(soakwork.block)
-                    os.kill(await environment.exec(os.getppid), signal.SIGKILL)
+                    waiting = environment.exec(soakwork.tell_template_and_block, "template")
+                    os.kill(soakwork.told_template("template"), signal.SIGKILL)
                     try:
                         await waiting
                     except ChildExited:
@@ -271,8 +271,8 @@ def main(output, count):
         gevent.sleep(0.01)
         open("go", "w").close()
         waiting.get(timeout=20)
-        waiting = environment.exec(soakwork.block)
-        os.kill(environment.run(os.getppid), signal.SIGKILL)
+        waiting = environment.exec(soakwork.tell_template_and_block, "template")
+        os.kill(soakwork.told_template("template"), signal.SIGKILL)
         assert isinstance(waiting.exception(20), ChildExited)
         assert environment.run(soakwork.double, 21) == 42
         running = environment.exec(soakwork.block)

@@ -51,3 +51,15 @@ def test_the_compiled_part_has_the_same_version() -> None:
     from firehot import _core
 
     assert _core.__version__ == firehot.__version__
+
+
+def test_the_way_to_a_daemon_loads_nothing_that_an_interpreter_has_not() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+from firehot import _command, _core, _run
+_run.restore_locale()
+_run.request(_core.parse_command(["run", "-c", "pass"]), "run")
+print(sorted(name for name in set(sys.modules) - before if not name.startswith("firehot")))
+"""
+    assert run(code) == "['__future__']"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ def expected_imports(source: bytes) -> list[Found] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found: list[tuple[tuple[int, int], Found]] = []
-    for node in ast.walk(tree):
+    for node in statements(tree.body):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = tuple((alias.name, alias.asname) for alias in node.names)
             is_from = isinstance(node, ast.ImportFrom)
@@ -37,6 +37,17 @@ def expected_imports(source: bytes) -> list[Found] | None:
             position = (node.lineno, node.col_offset)
             found.append((position, (node.lineno, level, module, names, is_from)))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """All of them, nested ones too. `ast.walk` looks at expressions as well, which hold none and are most of a tree."""
+    for node in body:
+        yield node
+        for field in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(node, field, ()))
+        for field in ("handlers", "cases"):
+            for part in getattr(node, field, ()):
+                yield from statements(part.body)
 
 
 def source_files(root: Path) -> Iterator[Path]:

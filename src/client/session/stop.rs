@@ -13,10 +13,23 @@ use crate::client::job;
 use crate::client::signals::ends;
 use crate::client::terminal::Terminal;
 
-/// A program that handles the stop character gets this long to do it.
+/// A program that handles the stop character gets this long to do it, and up to that long while it is not done: where
+/// there is much else to run, it has not even begun.
 const HANDLING: Duration = Duration::from_millis(50);
+const HANDLING_LIMIT: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(10);
 /// What the daemon takes of the last signals before this process is stopped.
 const TAKING: Duration = Duration::from_millis(200);
+
+/// A stop that is yet to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopping {
+    /// When it is due.
+    pub(super) at: Instant,
+    latest: Instant,
+    /// A character asked for it.
+    typed: bool,
+}
 
 impl Session {
     /// The program is to be suspended: by a character, which its line discipline has had too, or by a signal.
@@ -34,19 +47,39 @@ impl Session {
             }
             return;
         }
-        let handling = match care {
-            job::Care::Handles => HANDLING,
-            job::Care::Ignores | job::Care::Default => Duration::ZERO,
+        let (handling, limit) = match care {
+            job::Care::Handles => (HANDLING, HANDLING_LIMIT),
+            job::Care::Ignores | job::Care::Default => (Duration::ZERO, Duration::ZERO),
         };
-        self.stopping
-            .get_or_insert((Instant::now() + handling, typed));
+        let now = Instant::now();
+        self.stopping.get_or_insert(Stopping {
+            at: now + handling,
+            latest: now + limit,
+            typed,
+        });
+    }
+
+    /// Stops the program if it is to be stopped and has had its time.
+    pub(super) fn stop_if_due(&mut self, now: Instant) {
+        let Some(stopping) = &mut self.stopping else {
+            return;
+        };
+        if now < stopping.at {
+            return;
+        }
+        if let Phase::Running(leader) = self.phase {
+            if now < stopping.latest && job::is_at_work(leader, SIGTSTP) {
+                stopping.at = now + LOOK;
+                return;
+            }
+        }
+        let typed = stopping.typed;
+        self.stopping = None;
+        self.stop(typed);
     }
 
     /// Stops the program and then this process; returns when it goes on.
-    pub(super) fn stop(&mut self) {
-        let Some((_, typed)) = self.stopping.take() else {
-            return;
-        };
+    fn stop(&mut self, typed: bool) {
         self.send(SIGSTOP);
         let deadline = Instant::now() + TAKING;
         while self.link.wants_to_write() && Instant::now() < deadline {

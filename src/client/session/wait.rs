@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
+use super::stop::Stopping;
 use super::{Phase, Session};
 use crate::client::terminal::Terminal;
 
@@ -64,10 +65,10 @@ impl Session {
         let mut soonest: Option<Duration> = None;
         let mut at_most =
             |one: Duration| soonest = Some(soonest.map_or(one, |so_far| so_far.min(one)));
-        if let Phase::Asked(deadline) = self.phase {
+        if let Phase::Asked(deadline) | Phase::Agreed(Some(deadline)) = self.phase {
             at_most(deadline.saturating_duration_since(now));
         }
-        if let Some((at, _)) = self.stopping {
+        if let Some(Stopping { at, .. }) = self.stopping {
             at_most(at.saturating_duration_since(now));
         }
         let looks = self

@@ -1,0 +1,38 @@
+"""What tasks of an executor run by name. Imports only the standard library, so that a child has it at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+KEPT: list[Any] = []
+
+
+def kept() -> list[Any]:
+    """What was left in this process."""
+    return KEPT
+
+
+class Plain:
+    """Can be referred to weakly."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+class RebuildExits:
+    """Ends the process while it is unpickled, if that is let."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (1,)
+
+
+def keep_and_count(value: Any) -> int:
+    """How often this was called in this process."""
+    KEPT.append(value)
+    return len(KEPT)
+
+
+def own_pid(*_: object) -> int:
+    return os.getpid()
