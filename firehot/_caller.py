@@ -46,6 +46,7 @@ def program_of(request: Request) -> dict[str, Any]:
         "nice": header["nice"],
         "blocked": header["blocked"],
         "descriptors": header["descriptors"],
+        "saved": header["saved"],
     }
 
 

@@ -575,7 +575,8 @@ def client_run(request: dict[str, Any]) -> int:
             ("script", "module", "code" or "function"), `target` (script as given, module, "-c", or "pkg.mod:function"),
             `code` (bytes; the text of `-c`, else empty), `args` (`sys.argv[1:]`), `options` (python's own options, one
             list entry for each argument), `path` (`sys.path` without the script's folder; empty where options change
-            it), `asked` ("run", "pytest" or "shell"), `watch`.
+            it), `asked` ("run", "pytest" or "shell"), `saved` (seconds since 1970, where the run is to say how long
+            after that it began; or `None`), `descriptors` (numbers of those above 2 that it hands down).
 
     Returns:
         The program's exit status. It does not return where a signal has killed the program, since that signal kills

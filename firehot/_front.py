@@ -17,11 +17,10 @@ _RECENT = 5.0
 """Seconds for which a file's own time is believed."""
 
 
-def say(text: str, over_program: bool = False) -> None:
-    """A line for the user; a program may have taken the terminal's line ends."""
-    end = "\r\n" if over_program and os.isatty(2) else "\n"
+def say(text: str) -> None:
+    """A line for the user."""
     with suppress(OSError):
-        os.write(2, f"firehot: {text}{end}".encode(errors="backslashreplace"))
+        os.write(2, f"firehot: {text}\n".encode(errors="backslashreplace"))
 
 
 def stdin_modes() -> list[Any] | None:

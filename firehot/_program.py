@@ -8,6 +8,7 @@
   template's as well. `words`: all three and the target as they were typed; may be missing.
 - `terminal`: the path of what becomes the controlling terminal, or `None`.
 - `descriptors`: the numbers of those that the caller hands down besides the standard ones, which came with the call.
+- `saved`: seconds since 1970, where it is to be said how long after that the program began; or `None`.
 - `limits`: soft and hard by name, those that differ from the template's; `affinity`; `nice`; `blocked`, signals. Each
   may be missing.
 
@@ -26,8 +27,10 @@ import os
 import signal
 import stat
 import sys
+import time
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib._bootstrap_external import MAGIC_NUMBER
 from importlib.machinery import BuiltinImporter, SourceFileLoader
@@ -148,6 +151,20 @@ def _prepare(
     program: dict[str, Any], at_start: frozenset[str], become_python: Callable[[], NoReturn]
 ) -> tuple[Go, bool]:
     """What runs the program, no function of Python's own, and whether `__file__` is to be taken away after it."""
+    found = _find(program, at_start, become_python)
+    if (saved := program.get("saved")) is not None:
+        _tell_beginning(time.time() - saved)
+    return found
+
+
+def _tell_beginning(seconds: float) -> None:
+    """Says that the first line runs. After it, this could come between the parts of a line that the program prints."""
+    took = f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    with suppress(OSError):
+        os.write(2, f"firehot: first line after {took}\n".encode())
+
+
+def _find(program: dict[str, Any], at_start: frozenset[str], become_python: Callable[[], NoReturn]) -> tuple[Go, bool]:
     kind, target = program["kind"], program["target"]
     main = sys.modules["__main__"].__dict__
     if kind == "module":

@@ -12,7 +12,7 @@ from firehot.errors import FirehotError
 
 _UTF8 = ("utf-8", "utf8")
 _PLAIN = ("", "c", "posix")
-_NEEDED = ("umask", "ignored", "blocked", "limits", "affinity", "nice", "places", "terminal", "descriptors")
+_NEEDED = ("umask", "ignored", "blocked", "limits", "affinity", "nice", "places", "terminal", "descriptors", "saved")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Request:
         environ: The whole environment.
         path: `sys.path` without the folder of the script; empty where the options change it.
         header: The rest, as it came: `umask`, `ignored`, `blocked`, `limits`, `affinity`, `nice`, `places`, `terminal`,
-            `asked`, `watch`.
+            `asked`, `saved`.
         is_ascii: Whether no text of it depends on an encoding.
     """
 

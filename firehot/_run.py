@@ -25,6 +25,8 @@ _MOST = 1024
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 _WATCH = "--watch"
 """Behind the first argument clap takes it for one of pytest's, which has none of that name."""
+SAVED = "_FIREHOT_SAVED"
+"""The variable by which `--watch` tells a run when the change was saved that it is for; no program sees it."""
 _SHELL = "import code; code.interact(exitmsg='')"
 
 
@@ -185,9 +187,16 @@ def request(command: Command, asked: str) -> dict[str, Any]:
         "words": [] if kind == "function" else command.get("words", []),
         "path": search_path(command["options"]),
         "asked": asked,
-        "watch": command.get("watch", False),
+        "saved": _saved(),
         "descriptors": handed_down(),
     }
+
+
+def _saved() -> float | None:
+    try:
+        return float(os.environ.pop(SAVED))
+    except (KeyError, ValueError):
+        return None
 
 
 def handed_down() -> list[int]:

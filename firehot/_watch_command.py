@@ -7,7 +7,6 @@ to stderr.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -28,11 +27,6 @@ Choose = Callable[[list[Path]], "tuple[Sequence[str] | None, str]"]
 
 _PATIENCE = 2.0
 """Seconds that a program is given after a signal."""
-_TELL_AFTER = 1.0
-"""Seconds until it is said that a program has begun that still runs: one that ends sooner has no line of it broken."""
-_LOOK = 0.05
-_LOOK_FOR = 5.0
-"""Seconds in which the daemon is asked from then on, and how often, whether the program has begun."""
 _COUNTS = (".py", ".pyi", ".pyx", ".rs", ".toml", ".ini", ".cfg", ".env")
 """Files that a turn depends on: not what programs write, or it would never end."""
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -55,8 +49,7 @@ class Turns:
         self._root = Path(_root_of(request))
         self._watch = _core.watch_folder(str(self._root))
         self._process: subprocess.Popen[bytes] | None = None
-        self._began = self._saved = 0.0
-        self._is_told = True
+        self._began = 0.0
         self._modes = stdin_modes()
         self._can_read = os.isatty(0)
         self._wake, self._woken = os.pipe()
@@ -104,8 +97,12 @@ class Turns:
             self._begin(words, saved)
 
     def _begin(self, words: Sequence[str], saved: float) -> None:
-        self._began, self._saved, self._is_told = time.time(), saved, self._request is None
-        self._process = subprocess.Popen([*command_line(), *words], pass_fds=_run.handed_down())
+        self._began = time.monotonic()
+        # The program itself says when it begins: nobody else knows when nothing of it stands on the terminal's line.
+        told = {} if self._request is None else {_run.SAVED: repr(saved)}
+        self._process = subprocess.Popen(
+            [*command_line(), *words], pass_fds=_run.handed_down(), env={**os.environ, **told}
+        )
 
     def _update(self) -> str:
         """Has the template follow the change, before anything runs: what that did."""
@@ -121,17 +118,11 @@ class Turns:
     # -- waiting ---------------------------------------------------------------------------------
 
     def _attend(self) -> list[Path]:
-        """Waits for a change, or for Enter; tells meanwhile of what runs."""
-        first = time.monotonic() + _TELL_AFTER
+        """Waits for a change, or for Enter."""
         while True:
             if self._process is not None and (status := self._poll()) is not None:
-                self._tell_beginning()
                 self._close(status)
-            until_first = first - time.monotonic()
-            if not self._is_told and -_LOOK_FOR < until_first <= 0:
-                self._tell_beginning()
-            is_done = self._process is None or self._is_told or until_first <= -_LOOK_FOR
-            readable = self._wait(None if is_done else max(until_first, _LOOK))
+            readable = self._wait()
             with suppress(BlockingIOError):
                 os.read(self._wake, 4096)
             if changed := self._changed():
@@ -142,12 +133,12 @@ class Turns:
                     return []
                 self._can_read = False
 
-    def _wait(self, timeout: float | None) -> list[int]:
+    def _wait(self) -> list[int]:
         # While a program runs the terminal is its own.
         reads = self._can_read and self._process is None
         try:
             bell = self._watch.arm()
-            return select.select([self._wake, bell, *([0] if reads else [])], [], [], timeout)[0]
+            return select.select([self._wake, bell, *([0] if reads else [])], [], [])[0]
         finally:
             self._watch.disarm()
 
@@ -157,25 +148,6 @@ class Turns:
             raise FirehotError(f"{self._root} can't be watched any more")
         paths = {path for paths in found or () for path in paths}
         return sorted(path for path in paths if path.suffix in _COUNTS or path.name == ".env")
-
-    def _tell_beginning(self) -> None:
-        """When the program's first line ran, if the daemon knows."""
-        if self._is_told or (run := self._find_run()) is None:
-            return
-        self._is_told = True
-        if run["warm"]:
-            at = run["began"] + run["milliseconds"] / 1000
-            say(f"first line after {span(at - self._saved)}", self._process is not None)
-        else:
-            say(f"runs cold: {run['reason']}", self._process is not None)
-
-    def _find_run(self) -> dict[str, Any] | None:
-        try:
-            told = _core.client_ask(_place_of(self._request), '{"type": "why"}', False, _PATIENCE)
-        except (FirehotError, OSError):
-            return None
-        runs = json.loads(told)["runs"] if told is not None else []
-        return next((run for run in runs if run["began"] >= self._began and _is_of(run, self._request)), None)
 
     # -- the process -----------------------------------------------------------------------------
 
@@ -201,7 +173,7 @@ class Turns:
         if status == -signal.SIGINT:
             raise KeyboardInterrupt
         hint = "; Enter runs it again" if self._can_read else ""
-        say(f"ended with {how} after {span(time.time() - self._began)}; waiting for a change{hint}")
+        say(f"ended with {how} after {span(time.monotonic() - self._began)}; waiting for a change{hint}")
 
     def _end(self) -> None:
         """Ends what runs."""
@@ -259,15 +231,7 @@ def _leave(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _place_of(request: Command | None) -> dict[str, Any]:
-    is_script = request is not None and request["kind"] == "script" and request["asked"] != "pytest"
-    return {**_run.where(), "script": request["target"] if request is not None and is_script else None}
-
-
 def _root_of(request: Command | None) -> str:
-    return _core.client_place(_place_of(request))["root"]
-
-
-def _is_of(run: dict[str, Any], request: Command | None) -> bool:
-    is_tests: bool = run["target"] == "pytest"
-    return request is not None and is_tests == (request["asked"] == "pytest")
+    is_script = request is not None and request["kind"] == "script" and request["asked"] != "pytest"
+    script = request["target"] if request is not None and is_script else None
+    return _core.client_place({**_run.where(), "script": script})["root"]

@@ -66,7 +66,7 @@ class Office:
             "words": [],
             "path": sys.path[1:],
             "asked": "run",
-            "watch": False,
+            "saved": None,
             **given,
         }
         return [sys.executable, str(self._command), json.dumps(request), *args]

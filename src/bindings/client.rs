@@ -28,7 +28,7 @@ pub(super) struct RequestDict {
     words: Vec<OsString>,
     path: Vec<OsString>,
     asked: String,
-    watch: bool,
+    saved: Option<f64>,
     descriptors: Vec<i32>,
 }
 
@@ -83,7 +83,8 @@ pub(super) fn client_run(py: Python<'_>, request: RequestDict) -> PyResult<i32> 
         Outcome::Status(status) => Ok(status),
         Outcome::Killed(signal) => Ok(die_by(signal)),
         Outcome::Cold { reason, quiet } => {
-            if !quiet {
+            // Who watches is told how each run begins.
+            if !quiet || request.saved.is_some() {
                 say(&format!("firehot: running cold: {reason}"));
             }
             Err(become_cold(&request).into())
@@ -255,7 +256,7 @@ impl RequestDict {
             words: self.words,
             path: self.path,
             asked: self.asked,
-            watch: self.watch,
+            saved: self.saved,
             descriptors: self.descriptors,
             ignored: ignored(py)?,
             build: client_build(py)?,

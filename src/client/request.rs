@@ -50,8 +50,8 @@ pub struct Request {
     pub path: Vec<OsString>,
     /// The command: "run", "debugpy", "pytest", "shell".
     pub asked: String,
-    /// Whether it is run again on each save.
-    pub watch: bool,
+    /// When what it is run for was saved, in seconds since 1970, where it says how long after that it began.
+    pub saved: Option<f64>,
     /// The signals that are ignored here.
     pub ignored: Vec<i32>,
     /// Which build of firehot this is.
@@ -80,7 +80,7 @@ struct Run<'r> {
     surroundings: Surroundings,
     terminal: Option<String>,
     asked: &'r str,
-    watch: bool,
+    saved: Option<f64>,
     descriptors: &'r [RawFd],
     sections: Vec<(&'static str, usize)>,
 }
@@ -147,7 +147,7 @@ impl Request {
             surroundings: Surroundings::now(),
             terminal: terminal.map(|name| name.display().to_string()),
             asked: &self.asked,
-            watch: self.watch,
+            saved: self.saved,
             descriptors: &self.descriptors,
             sections: body.sections,
         };
@@ -246,7 +246,7 @@ pub(super) mod tests {
             words: Vec::new(),
             path: vec!["/a".into(), OsString::from_vec(vec![b'/', 0xff])],
             asked: "run".into(),
-            watch: false,
+            saved: None,
             ignored: vec![1],
             build: "0+0+0".into(),
             descriptors: Vec::new(),

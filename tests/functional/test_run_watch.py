@@ -121,23 +121,20 @@ def test_a_crash_waits_for_the_next_save(desk: Desk) -> None:
         assert "mended\n" in front.until("ended with status 0")
 
 
-def test_when_it_began_breaks_into_no_line(desk: Desk) -> None:
+def test_its_beginning_is_said_before_its_first_line(desk: Desk) -> None:
     desk.warm("app.py")
     with Front(desk, "run", "--watch", "app.py") as front:
         front.until("waiting for a change\n")
-        desk.write("app.py", "import os, time\nos.write(1, b'in ')\ntime.sleep(0.3)\nos.write(1, b'parts\\n')\n")
+        parts = "import os, time\nos.write(1, b'in ')\ntime.sleep(1.5)\nos.write(1, b'parts\\n')\n"
+        desk.write("app.py", parts + "print([name for name in os.environ if 'SAVED' in name])\n")
         text = front.until("waiting for a change\n")
-        assert re.search(r"\nin parts\nfirehot: first line after [\d.]+ m?s\nfirehot: ended", text), text
+        assert re.search(r"\nfirehot: first line after [\d.]+ m?s\nin parts\n\[\]\nfirehot: ended", text), text
 
 
-def test_when_it_began_is_said_while_it_runs(desk: Desk) -> None:
-    desk.warm("app.py")
+def test_why_it_runs_cold_is_said_before_its_first_line(desk: Desk) -> None:
     with Front(desk, "run", "--watch", "app.py") as front:
-        front.until("waiting for a change\n")
-        desk.write("app.py", "import time\nprint('serves', flush=True)\ntime.sleep(600)\n")
-        assert "\nserves\n" in front.until(r"firehot: first line after [\d.]+ m?s\n")
-        desk.write("app.py", "print('ends')\n")
-        front.until("ends\n(.*\n)*.*ended with status 0")
+        text = front.until("waiting for a change\n")
+        assert re.search(r"\nfirehot: running cold: no daemon was running\none a\nfirehot: ended", text), text
 
 
 def test_a_save_ends_what_runs_by_one_signal_after_the_other(desk: Desk) -> None:
