@@ -189,6 +189,8 @@ def _count(trace: Path) -> Counter[str]:
             continue
         elif call in ("fork", "vfork", "clone", "clone3"):
             found["fork"] += "CLONE_THREAD" not in rest and match["start"] is not None
+            # The end of a child interrupts a fork that has only begun; the kernel then starts it anew.
+            found["fork"] -= "ERESTARTNOINTR" in rest
         elif call in ("sendmsg", "sendto", "write"):
             found["frames"] += "<UNIX" in rest
             # Its result stands on the line of its end.
