@@ -70,10 +70,11 @@ class _Loop:
         self._jobs = jobs
         # With a process group of its own a fork can't read from the terminal.
         self._has_group = not debugs and not (config.getoption("capture", "no") == "no" and _at_terminal())
-        self._handing: list[pytest.Item] = []
+        self._handing: list[Slot] = []
         """The rest of the unit, beginning with the test that is about to be handed over."""
         self._last: Slot | None = None
-        self._started: _isolate_fork.Fork | None = None
+        self._has_handed_over = False
+        self._interrupts = _isolate_fork.Interrupts()
         self._teller: _isolate_inside.Teller | None = None
         """In a fork only."""
 
@@ -95,9 +96,12 @@ class _Loop:
                 getattr(firehot, name)
         try:
             self._run_all()
-        except KeyboardInterrupt:
-            if self._teller is None and (place := self._forks.stop()) is not None:
-                _isolate_inside.raise_at(*place, KeyboardInterrupt())
+        except KeyboardInterrupt as error:
+            if self._teller is not None:
+                raise
+            place = self._forks.stop()
+            if place is not None or _isolate_inside.lacks_lines(error):
+                _isolate_inside.raise_at(*(place or _isolate_inside.place_of(error)), KeyboardInterrupt())
             raise
         finally:
             if self._teller is not None:
@@ -163,7 +167,7 @@ class _Loop:
         """A unit, up to the moment when all of it was run or handed over."""
         while slots:
             slot, nextitem = slots[0], self._next(slots)
-            self._handing = [one.item for one in slots]
+            self._handing = slots
             self._last = slot
             self._forks.queue(slot)
             self._recorder.take = partial(self._hear, slot)
@@ -178,10 +182,11 @@ class _Loop:
                 if self._teller is not None:
                     self._teller.fail(self._teardown, error)
                 raise
-            if self._started is not None:
+            finally:
+                self._interrupts.release()
+            if self._has_handed_over:
+                self._has_handed_over = False
                 os.environ.pop("PYTEST_CURRENT_TEST", None)
-                self._forks.started(self._started, slots)
-                self._started = None
                 self._leave(slots[-1], self._work[0][0].item if self._work else None)
                 return
             slot.is_done = True
@@ -202,7 +207,7 @@ class _Loop:
     @_unseen
     def _set_up(self, item: pytest.Item) -> None:
         """In place of `SetupState.setup`: up to the unit here, and the rest in a fork."""
-        if self._teller is None and self._handing and item is self._handing[0]:
+        if self._teller is None and self._handing and item is self._handing[0].item:
             self._setup(_isolate_fixtures.top(item, self._unit).parent)
             self._inherit(item)
             self._fork()
@@ -222,22 +227,25 @@ class _Loop:
                     # The folder of the session, which it makes when it is first asked.
                     value.getbasetemp()
             for other in self._handing[1:]:
-                _isolate_fixtures.prepare(other, self._state.stack)
+                _isolate_fixtures.prepare(other.item, self._state.stack)
         finally:
             del self._state.stack[item]
 
     def _fork(self) -> None:
+        self._interrupts.hold()
         fork, line = _isolate_fork.start(self._config, self._has_group)
-        if line is None:
-            assert fork is not None
-            self._started = fork
+        if fork is not None:
+            self._forks.started(fork, self._handing)
+            self._has_handed_over = True
             # What listeners of this process would hear from here on, they hear from the fork.
             self._recorder.take = fork.spare.append
             raise _HandedOver("in a fork")
+        assert line is not None
         self._teller = _isolate_inside.Teller(self._session, line)
         self._recorder.take = self._teller.take
         self._state.teardown_exact = self._tear_down_inside
         _isolate_fixtures.disown(self._session)
+        self._interrupts.release()
 
     @_unseen
     def _tear_down(self, nextitem: pytest.Item | None) -> None:
@@ -249,7 +257,7 @@ class _Loop:
     @_unseen
     def _tear_down_inside(self, nextitem: pytest.Item | None) -> None:
         """In a fork: what it has set up goes with its last test."""
-        is_last = all(nextitem is not item for item in self._handing)
+        is_last = all(nextitem is not slot.item for slot in self._handing)
         self._teardown(None if is_last else nextitem)
 
     def _leave(self, slot: Slot | None, nextitem: pytest.Item | None) -> None:

@@ -8,10 +8,12 @@ import os
 import signal
 import struct
 import sys
+import threading
 import time
 import warnings
 import weakref
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 from firehot import _isolate_coverage, _process, _threads
@@ -142,6 +144,45 @@ def flush(config: Any) -> None:
     with suppress(Exception):
         config.get_terminal_writer().flush()
     _process.flush_streams()
+
+
+class Interrupts:
+    """Has Ctrl-C wait while this process forks, until both sides know what they are and the parent has left the test.
+
+    The race: an interrupt between the fork and the parent's note of it would leave a fork that nobody ends; one between
+    the fork and what makes it one would have it end its siblings as the parent does; one while the parent leaves the
+    test may come between two of pytest's hooks, and the rest of them is never called. By the handler, not by the signal
+    mask: another thread may take the signal, and Python runs the handler here all the same.
+    """
+
+    def __init__(self) -> None:
+        """Nothing waits yet."""
+        self._handler: Any = None
+        self._came: int | None = None
+
+    def hold(self) -> None:
+        """From here on the first waits; a second one is not made to."""
+        handler = signal.getsignal(signal.SIGINT)
+        self._came = None
+        # Ignored or the system's, it is not for Python; on another thread Python calls none.
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._came == os.getpid():
+            self.release()
+        self._came = os.getpid()
+
+    def release(self) -> None:
+        """What has waited comes now."""
+        handler, self._handler = self._handler, None
+        if handler is None:
+            return
+        signal.signal(signal.SIGINT, handler)
+        # What came before the fork is the parent's.
+        if self._came == os.getpid():
+            handler(signal.SIGINT, sys._getframe())
 
 
 def start(config: Any, has_group: bool) -> tuple[Fork | None, Line | None]:

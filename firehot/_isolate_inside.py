@@ -63,7 +63,7 @@ class Teller:
         """After what ends pytest itself: an interrupt, `pytest.exit`, an error in a plug-in."""
         # Once is enough.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        path, lineno = _place(error)
+        path, lineno = place_of(error)
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         # As at the end of a session that is interrupted.
         with suppress(Exception):
@@ -77,11 +77,15 @@ class Teller:
         _isolate_fork.end(self._session.config)
 
 
-def _place(error: BaseException) -> tuple[str, int]:
-    at = error.__traceback__
-    while at is not None and at.tb_next is not None:
-        at = at.tb_next
-    return (at.tb_frame.f_code.co_filename, at.tb_lineno) if at is not None else ("", 1)
+def place_of(error: BaseException) -> tuple[str, int]:
+    """The file and line where it was raised, as far as that has one: an interrupt may come between two lines."""
+    lines = [(at.f_code.co_filename, lineno) for at, lineno in traceback.walk_tb(error.__traceback__) if lineno]
+    return lines[-1] if lines else ("", 1)
+
+
+def lacks_lines(error: BaseException) -> bool:
+    """Whether pytest can't show its traceback: it counts on a line number in each entry."""
+    return any(not lineno for _, lineno in traceback.walk_tb(error.__traceback__))
 
 
 def raise_at(path: str, lineno: int, error: BaseException) -> NoReturn:

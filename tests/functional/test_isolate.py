@@ -442,6 +442,22 @@ def test_what_ends_pytest_ends_it_in_a_fork(folder: Path, test: str, status: int
     assert found.returncode == status
 
 
+def test_an_interrupt_between_two_lines_ends_it_as_any_other(folder: Path) -> None:
+    # As one that comes in what a compiler has added; pytest itself stumbles over it.
+    test = """
+        import sys
+
+        def test_it():
+            raise KeyboardInterrupt
+
+        no_lines = b"\\xff" if sys.version_info >= (3, 11) else b"\\xfe\\x80"
+        test_it.__code__ = test_it.__code__.replace(co_linetable=no_lines * 20)
+    """
+    write(folder, {"test_ends.py": test})
+    found = run(folder, ISOLATED)
+    assert found.returncode == 2 and "KeyboardInterrupt" in found.stdout, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

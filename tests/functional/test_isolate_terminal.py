@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 from isolating import write
-from support import at_terminal
+from support import DEADLINE, at_terminal
 
 
 def spawn(folder: Path, *words: str) -> Any:
@@ -64,3 +65,57 @@ def test_an_interrupt_ends_every_test_and_tears_down(tmp_path: Path, words: tupl
         terminal.wait()
     assert terminal.exitstatus == 2
     assert (tmp_path / "own").exists() and (tmp_path / "wide").exists()
+
+
+LEFT = """
+    import os, pathlib, pytest, time
+
+    MAIN = os.getpid()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup():
+        try:
+            return (yield)
+        finally:
+            if os.getpid() == MAIN:
+                pathlib.Path("left").touch()
+                time.sleep({seconds})
+"""
+LONG = """
+    import os, pathlib, pytest, time
+
+    @pytest.fixture
+    def own():
+        yield
+        pathlib.Path("own").touch()
+
+    def test_long(own):
+        while not pathlib.Path("left").exists():
+            time.sleep(0.01)
+        tty = os.open("/dev/tty", os.O_WRONLY)
+        os.write(tty, b"it sleeps\\n"), time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("words", [("--firehot-isolate",), ("--firehot-jobs=2",)])
+def test_an_interrupt_finds_a_fork_that_is_just_being_left(tmp_path: Path, words: tuple[str, ...]) -> None:
+    write(tmp_path, {"conftest.py": LEFT.format(seconds=1), "test_it.py": LONG})
+    with spawn(tmp_path, *words) as terminal:
+        terminal.expect("it sleeps")
+        terminal.sendintr()
+        terminal.expect("test_it.py:13: KeyboardInterrupt")
+        terminal.expect(pexpect.EOF)
+        terminal.wait()
+    assert terminal.exitstatus == 2
+    assert (tmp_path / "own").exists()
+
+
+def test_a_second_interrupt_does_not_wait_until_the_test_has_been_left(tmp_path: Path) -> None:
+    write(tmp_path, {"conftest.py": LEFT.format(seconds=600), "test_it.py": LONG})
+    with spawn(tmp_path, "--firehot-isolate") as terminal:
+        terminal.expect("it sleeps")
+        deadline = time.monotonic() + DEADLINE
+        while terminal.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=0.2) and time.monotonic() < deadline:
+            terminal.sendintr()
+        terminal.wait()
+    assert terminal.exitstatus == 2
