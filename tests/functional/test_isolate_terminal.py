@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 from isolating import write
-from support import DEADLINE, at_terminal
+from support import at_terminal
 
 
 def spawn(folder: Path, *words: str) -> Any:
@@ -68,9 +67,19 @@ def test_an_interrupt_ends_every_test_and_tears_down(tmp_path: Path, words: tupl
 
 
 LEFT = """
-    import os, pathlib, pytest, time
+    import os, pathlib, pytest, signal, time
 
     MAIN = os.getpid()
+
+    def until_interrupted():
+        there, here = os.pipe()
+        os.set_blocking(here, False)
+        signal.set_wakeup_fd(here)
+        pathlib.Path("left").touch()
+        os.read(there, 1)
+        signal.set_wakeup_fd(-1)
+        tty = os.open("/dev/tty", os.O_WRONLY)
+        os.write(tty, b"it was noted\\n")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup():
@@ -78,7 +87,7 @@ LEFT = """
             return (yield)
         finally:
             if os.getpid() == MAIN:
-                pathlib.Path("left").touch()
+                until_interrupted()
                 time.sleep({seconds})
 """
 LONG = """
@@ -99,7 +108,7 @@ LONG = """
 
 @pytest.mark.parametrize("words", [("--firehot-isolate",), ("--firehot-jobs=2",)])
 def test_an_interrupt_finds_a_fork_that_is_just_being_left(tmp_path: Path, words: tuple[str, ...]) -> None:
-    write(tmp_path, {"conftest.py": LEFT.format(seconds=1), "test_it.py": LONG})
+    write(tmp_path, {"conftest.py": LEFT.format(seconds=0), "test_it.py": LONG})
     with spawn(tmp_path, *words) as terminal:
         terminal.expect("it sleeps")
         terminal.sendintr()
@@ -114,8 +123,10 @@ def test_a_second_interrupt_does_not_wait_until_the_test_has_been_left(tmp_path:
     write(tmp_path, {"conftest.py": LEFT.format(seconds=600), "test_it.py": LONG})
     with spawn(tmp_path, "--firehot-isolate") as terminal:
         terminal.expect("it sleeps")
-        deadline = time.monotonic() + DEADLINE
-        while terminal.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=0.2) and time.monotonic() < deadline:
-            terminal.sendintr()
+        terminal.sendintr()
+        terminal.expect("it was noted")
+        terminal.sendintr()
+        terminal.expect("KeyboardInterrupt")
+        terminal.expect(pexpect.EOF)
         terminal.wait()
     assert terminal.exitstatus == 2
