@@ -6,6 +6,7 @@ What waits in native code has to have one: a greenlet that waits there stops the
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -28,9 +29,26 @@ def start(target: Callable[..., object], args: tuple[Any, ...], name: str) -> Ba
     original = _original()
     if original.start_new_thread is not _thread.start_new_thread:
         return _Unpatched(original, target, args)
-    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-    thread.start()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    thread = threading.Thread(target=_run, args=(mask, target, args), name=name, daemon=True)
+    # The race: a signal's handler raises in `Thread.start` when the thread is there already. Both then take away the
+    # note of a thread that is to begin, and who comes second fails: here, or there before the function is called.
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        thread.start()
+    except KeyError as error:
+        # Another thread, of the host's, has taken the signal. What its handler raised counts.
+        if error.__context__ is None:
+            raise
+        raise error.__context__ from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return _Ordinary(thread)
+
+
+def _run(mask: set[int], target: Callable[..., object], args: tuple[Any, ...]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    target(*args)
 
 
 class _Ordinary:

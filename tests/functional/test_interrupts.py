@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import childwork
 import pytest
@@ -36,6 +38,9 @@ def alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+# In a weak reference's callback, say, Python itself drops what the handler raises and tells of that; and one that comes
+# between `open` and `with` leaves a file to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_proc
 @pytest.mark.parametrize("milliseconds", range(10, 90, 8))
 def test_an_interrupt_while_an_environment_opens_leaves_no_template(project: Project, milliseconds: int) -> None:
@@ -45,6 +50,27 @@ def test_an_interrupt_while_an_environment_opens_leaves_no_template(project: Pro
             pass
     except Alarm:
         pass
+    gc.collect()
+    assert wait_until(lambda: not children_of(os.getpid()), 5)
+
+
+@needs_proc
+def test_an_interrupt_while_a_thread_begins_is_what_is_raised(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    start = getattr(threading, name)
+
+    def ring(bootstrap: Any, *args: Any, **words: Any) -> None:
+        thread = bootstrap.__self__
+        start(bootstrap, *args, **words)
+        assert wait_until(lambda: thread not in threading._limbo)
+        raise Alarm
+
+    with monkeypatch.context() as patched, pytest.raises(Alarm):
+        patched.setattr(threading, name, ring)
+        with project.open():
+            pass
     gc.collect()
     assert wait_until(lambda: not children_of(os.getpid()), 5)
 
