@@ -29,6 +29,8 @@ _FLUSH_FAILED = 120
 _FLUSHING = "Exception ignored while flushing sys.stdout"
 _FLUSHING_3_13 = "Exception ignored on flushing sys.stdout"
 _VERSION = sys.version_info[:2]
+_EXIT_RETURNS = sys.version_info >= (3, 14, 7) or (3, 13, 15) <= sys.version_info < (3, 14)
+"""Before, `sys.exit` ended the process in the middle of the script's run (python/cpython issue 152132)."""
 # From before the program: a debugger puts functions there that complain of whoever else calls them.
 _settrace, _setprofile = sys.settrace, sys.setprofile
 
@@ -87,7 +89,7 @@ def _conclude(raised: list[BaseException | None], own_file: bool, tracing: Traci
                 stream.flush()
     is_exit = isinstance(error, SystemExit)
     status = 0 if error is None else _exit_status(error) if is_exit else _show(error, tracing)
-    if own_file and (not is_exit or _VERSION >= (3, 15)):
+    if own_file and (not is_exit or _EXIT_RETURNS):
         main = sys.modules.get("__main__")
         for name in ("__file__", "__cached__"):
             if main is not None:
