@@ -83,7 +83,8 @@ class Plan:
 class Task:
     """One call, and how far it has come."""
 
-    future: Future[Any]
+    future: Future[Any] | None
+    """Until it has its outcome, and holds the result."""
     call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]] | None
     process: IsolatedProcess[Any] | None = field(default=None, init=False)
     """Until it has its outcome: it holds the result."""
@@ -91,6 +92,18 @@ class Task:
     """Until its process has ended."""
     grace: float | None = field(default=None, init=False)
     """Seconds from SIGTERM to SIGKILL, when it shall be stopped."""
+    known: weakref.ref[Future[Any]] = field(init=False)
+    """The future, for those who ask for its process after its outcome."""
+
+    def __post_init__(self) -> None:
+        assert self.future is not None
+        self.known = weakref.ref(self.future)
+
+    def take_future(self) -> Future[Any]:
+        """The future, to be settled: from then on it belongs to who waits for it."""
+        future, self.future = self.future, None
+        assert future is not None
+        return future
 
 
 class Pool:
@@ -106,7 +119,7 @@ class Pool:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._launches: SimpleQueue[Task | None] = SimpleQueue()
         self._waiting: deque[Task] = deque()
-        self._running: dict[Future[Any], Task] = {}
+        self._running: set[Task] = set()
         self._closing = False
         launcher = _background.start(self._launch, (), name="firehot-launcher")
         try:
@@ -212,8 +225,8 @@ class Pool:
     def _hand_over(self) -> None:
         while self._waiting and len(self._running) < self._plan.limit:
             task = self._waiting.popleft()
-            if task.future.set_running_or_notify_cancel():
-                self._running[task.future] = task
+            if task.future is not None and task.future.set_running_or_notify_cancel():
+                self._running.add(task)
                 self._launches.put(task)
 
     def _launched(self, task: Task, process: IsolatedProcess[Any]) -> None:
@@ -231,25 +244,29 @@ class Pool:
             error = ResultNotLoadable(f"{process.process_name} returned what can't be rebuilt here: {raised!r}")
             error.__cause__ = raised
         if error is None:
-            task.future.set_result(process.result())
+            # Not in a name: who waits for it may be the first to run, and finds that nobody else holds it.
+            result = [process.result()]
+            del process
+            task.take_future().set_result(result.pop())
         else:
-            task.future.set_exception(_of_task(error))
+            task.take_future().set_exception(_of_task(error))
 
     def _ended(self, task: Task) -> None:
-        del self._running[task.future]
+        self._running.remove(task)
         self._hand_over()
 
     def _fail(self, task: Task, error: BaseException) -> None:
-        del self._running[task.future]
+        self._running.remove(task)
         self._hand_over()
-        task.future.set_exception(_of_task(error))
+        task.take_future().set_exception(_of_task(error))
 
     def _stop(self, future: Future[Any], grace: float) -> None:
-        if (task := self._running.get(future)) is not None:
-            self._stop_task(task, grace)
+        for task in self._running:
+            if task.known() is future:
+                self._stop_task(task, grace)
 
     def _stop_all(self, grace: float) -> None:
-        for task in self._running.values():
+        for task in self._running:
             self._stop_task(task, grace)
 
     def _stop_task(self, task: Task, grace: float) -> None:
@@ -260,7 +277,7 @@ class Pool:
     def _close(self, cancel: bool) -> None:
         self._closing = True
         while cancel and self._waiting:
-            future = self._waiting.popleft().future
+            future = self._waiting.popleft().take_future()
             if future.cancel():
                 # So that `wait` and `as_completed` see it.
                 future.set_running_or_notify_cancel()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 
 import childwork
 import pytest
+import taskwork
 from support import Project, Scripts, firehot_threads, interrupt, is_alive, read_line, wait_until
 
 from firehot import EnvironmentClosedError, Executor, FirehotError, PackageNotFoundError, TaskExited
@@ -92,6 +94,16 @@ def test_a_process_that_has_returned_and_does_not_end_is_ended_too(env: Environm
 
 
 # -- dropped -------------------------------------------------------------------------------------
+
+
+def test_a_result_is_not_kept_until_its_process_has_ended(env: Environment, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with Executor(env, max_workers=1) as executor:
+        result = executor.submit(taskwork.return_before_the_end, str(go)).result()
+        known = weakref.ref(result)
+        del result
+        assert wait_until(lambda: known() is None)
+        go.touch()
 
 
 def test_an_executor_that_is_dropped_does_what_it_was_given_and_ends(env: Environment, tmp_path: Path) -> None:

@@ -149,7 +149,10 @@ def test_a_module_that_changes_what_it_has_read_is_not_built_for_ever(project: P
     counts = f"import os\nFILE = {str(count)!r}\nwith open(FILE) as file: VALUE = int(file.read())\n"
     # By another process: a template's own writing does not count.
     counts += "import subprocess, sys\n"
-    counts += "subprocess.run([sys.executable, '-c', f'open({FILE!r}, \"w\").write(str({VALUE + 1}))'], check=True)\n"
+    # Whole, since another one may be reading it.
+    counts += 'write = f\'open({FILE + ".new"!r}, "w").write(str({VALUE + 1}))\'\n'
+    counts += "rename = f'import os; os.replace({FILE + \".new\"!r}, {FILE!r})'\n"
+    counts += "subprocess.run([sys.executable, '-c', f'{write}; {rename}'], check=True)\n"
     project.write("low.py", counts + says(log))
     project.write("main.py", "from . import low\n")
     with project.open(warm_first_party=True, learn=True) as environment:
