@@ -93,9 +93,6 @@ def test_a_process_that_has_returned_and_does_not_end_is_ended_too(env: Environm
     assert env.processes == ()
 
 
-# -- dropped -------------------------------------------------------------------------------------
-
-
 def test_a_result_is_not_kept_until_its_process_has_ended(env: Environment, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with Executor(env, max_workers=1) as executor:
@@ -104,6 +101,9 @@ def test_a_result_is_not_kept_until_its_process_has_ended(env: Environment, tmp_
         del result
         assert wait_until(lambda: known() is None)
         go.touch()
+
+
+# -- dropped -------------------------------------------------------------------------------------
 
 
 def test_an_executor_that_is_dropped_does_what_it_was_given_and_ends(env: Environment, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def alarm(seconds: float) -> Iterator[None]:
 
 # In a weak reference's callback, say, Python itself drops what the handler raises and tells of that; and one that comes
 # between `open` and `with` leaves a file to the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(r"ignore:(?s).*\b(Alarm|unclosed file)\b:pytest.PytestUnraisableExceptionWarning")
 @needs_proc
 @pytest.mark.parametrize("milliseconds", range(10, 90, 8))
 def test_an_interrupt_while_an_environment_opens_leaves_no_template(project: Project, milliseconds: int) -> None:
